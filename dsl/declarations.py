@@ -37,7 +37,7 @@ class Specification:
     on: ClassVar[str] = "step"
 
     @classmethod
-    def options(cls) -> dict[str, Any]:
+    def defaults(cls) -> dict[str, Any]:
         """Every option with its default; ``dataclasses.MISSING`` marks one that must be given."""
         out: dict[str, Any] = {}
         for f in fields(cls):  # type: ignore[arg-type]
@@ -111,4 +111,3 @@ def is_step(value: object) -> bool:
 def step_options(function: object) -> dict[str, Any]:
     """What was written in ``@step(...)``."""
     return dict(getattr(function, STEP_MARK, {}))
-

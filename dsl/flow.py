@@ -14,7 +14,19 @@ from .parameters import Config, Parameter
 _CONTEXT = "_flowc_context"
 
 RESERVED = frozenset(
-    "name next input index inputs foreach_stack merge_artifacts cmd script_name artifacts data".split()
+    [
+        "name",
+        "next",
+        "input",
+        "index",
+        "inputs",
+        "foreach_stack",
+        "merge_artifacts",
+        "cmd",
+        "script_name",
+        "artifacts",
+        "data",
+    ]
 )
 """Names that a flow cannot use for its steps, artifacts and parameters, because `FlowSpec` has them."""
 
@@ -218,7 +230,12 @@ def class_artifacts(cls: type) -> dict[str, Any]:
         if base in (object, FlowSpec):
             continue
         for name, value in vars(base).items():
-            if name.startswith("_") or callable(value) or hasattr(value, "__get__") or isinstance(value, (Parameter, Config)):
+            if (
+                name.startswith("_")
+                or callable(value)
+                or hasattr(value, "__get__")
+                or isinstance(value, (Parameter, Config))
+            ):
                 found.pop(name, None)
             else:
                 found[name] = value

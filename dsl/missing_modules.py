@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any, Optional
 
@@ -109,7 +109,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-@lru_cache(maxsize=None)
+@cache
 def _guarded_lines(file: str) -> frozenset[int]:
     """Lines inside a ``try`` whose handlers take an ImportError."""
     with open(file, "rb") as source:

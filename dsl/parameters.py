@@ -75,7 +75,9 @@ class Parameter:
         return instance._flowc_input(self)
 
     def __set__(self, instance: Any, value: Any) -> None:
-        raise AttributeError(f"{self.attribute!r} is a parameter of the flow and cannot be assigned to; use another name")
+        raise AttributeError(
+            f"{self.attribute!r} is a parameter of the flow and cannot be assigned to; use another name"
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
