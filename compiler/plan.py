@@ -75,8 +75,8 @@ class Foreach:
 class Gang:
     """To one step on ``size`` machines at once.
 
-    ``size`` is the literal number of ranks where it is known; ``parameter`` names the flow parameter that holds it; where
-    both are None the opening step computes it at run time.
+    ``size`` is the literal number of ranks where it is known; ``parameter`` names the flow parameter that holds it;
+    where both are None the opening step computes it at run time.
     """
 
     kind: ClassVar[str] = "gang"
@@ -143,7 +143,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Retry:
-    """Up to ``times`` further attempts. The wait before retry ``n`` (from 1) is ``wait * backoff ** (n - 1)`` seconds."""
+    """Up to ``times`` further attempts; retry ``n`` (from 1) comes after ``wait * backoff ** (n - 1)`` seconds."""
 
     times: int
     wait: float = 0.0
@@ -189,8 +189,8 @@ class Step:
         How it is left.
     inputs : tuple of tuple of str
         One group for each input of a task, in the order in which a join sees them; within a group the steps are
-        alternatives, of which a switch lets exactly one come here. A join of a foreach or gang has one group, which stands
-        for all its branches. Empty for the first step.
+        alternatives, of which a switch lets exactly one come here. A join of a foreach or gang has one group, which
+        stands for all its branches. Empty for the first step.
     joins : str or None
         The split step (branches, foreach or gang) that this step joins.
     scope : tuple of str

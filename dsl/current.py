@@ -33,8 +33,9 @@ _NEEDS = {
 
 class Current:
     """Facts about the running task, each an attribute: ``flow_name``, ``run_id``, ``step_name``, ``task_id``,
-    ``retry_count``, ``origin_run_id``, ``pathspec``, ``namespace``, ``username``, ``tags``, ``tempdir``, ``is_parallel``,
-    ``parallel``, ``graph`` and, in steps that ask for them, ``torch``, ``deepspeed``, ``mpi``, ``checkpoint``.
+    ``retry_count``, ``origin_run_id``, ``pathspec``, ``namespace``, ``username``, ``tags``, ``tempdir``,
+    ``is_parallel``, ``parallel``, ``graph`` and, in steps that ask for them, ``torch``, ``deepspeed``, ``mpi``,
+    ``checkpoint``.
 
     Outside a task only ``is_running_flow`` can be asked.
     """

@@ -88,7 +88,7 @@ def declared_on(target: object) -> list[Declared]:
 
 
 class _Step:
-    """Mark a method of a `FlowSpec` as a step of the flow; ``@step(start=True)`` and ``@step(end=True)`` name its ends."""
+    """Mark a method of a `FlowSpec` as a step; ``@step(start=True)`` and ``@step(end=True)`` name the flow's ends."""
 
     __name__ = "step"
 

@@ -1,4 +1,4 @@
-"""Every decorator of the DSL, each a dataclass of its options. Names, options and defaults are those Metaflow users know.
+"""Every decorator of the DSL, each a dataclass of its options, with the names that Metaflow users know.
 
 Sizes are MiB, times are in the unit that the option names. ``None`` leaves a choice to the target.
 """
@@ -43,7 +43,7 @@ class Timeout(Specification):
 
 @dataclass(frozen=True)
 class Catch(Specification):
-    """Go on although the step failed for good; ``var`` names the artifact that then holds the failure, None otherwise."""
+    """Go on although the step failed for good; the artifact named ``var`` then holds the failure, None otherwise."""
 
     label: ClassVar[str] = "catch"
     var: Optional[str] = None
@@ -122,7 +122,7 @@ class Card(Specification):
 
 @dataclass(frozen=True)
 class Resources(Specification):
-    """What one task needs on any target: ``cpu`` cores, ``gpu`` devices, ``memory``, ``disk``, ``shared_memory`` MiB."""
+    """What one task needs on any target: ``cpu`` cores, ``gpu`` devices, and MiB of the rest."""
 
     label: ClassVar[str] = "resources"
     cpu: Quantity = None

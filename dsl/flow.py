@@ -200,7 +200,7 @@ class FlowSpec:
 
 
 def steps_of(cls: type) -> dict[str, Callable[..., Any]]:
-    """The step functions of a flow class by name: bases first, then source order; an overriding step takes its place."""
+    """The step functions of a flow class by name: bases first, then source order."""
     found: dict[str, Callable[..., Any]] = {}
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():

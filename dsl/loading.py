@@ -1,8 +1,8 @@
 """Loading a flow's file as a module.
 
 A flow is loaded under its own module name, with its folder (of a package: the folder above the outermost package) on
-``sys.path``, so that helper modules beside it import and its classes pickle under one name in every process. While flowc
-loads flows, ``import metaflow`` gives flowc unless FLOWC_METAFLOW=keep is set.
+``sys.path``, so that helper modules beside it import and its classes pickle under one name in every process. While
+flowc loads flows, ``import metaflow`` gives flowc unless FLOWC_METAFLOW=keep is set.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 _KEEP_VARIABLE = "FLOWC_METAFLOW"
 _FLOWC = __package__.rpartition(".")[0]
@@ -32,7 +32,7 @@ _CARDS = ("Artifact", "Error", "Image", "Markdown", "MetaflowCard", "ProgressBar
 
 
 class _Names(ModuleType):
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""Stand-ins for modules that a flow imports but this machine lacks, so that it can be checked and compiled all the same.
+"""Stand-ins for modules that a flow imports but this machine lacks, so that it can still be checked and compiled.
 
 Only imports made by the flow's own files are stood in for, and only where the author did not provide for their absence
 with ``try: import ... except ImportError``.
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 
 class StandIn:
@@ -65,7 +65,7 @@ class StandIn:
 
 
 class _StandInModule(ModuleType):
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(StandIn(self.__name__), name)

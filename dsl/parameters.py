@@ -1,7 +1,7 @@
 """Inputs of a flow: `Parameter`, `IncludeFile` and `Config`.
 
-They are class attributes of the flow. On the class they stand for themselves; on an instance inside a step they give the
-run's value, which cannot be assigned to.
+They are class attributes of the flow. On the class they stand for themselves; on an instance inside a step they give
+the run's value, which cannot be assigned to.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _wrap(value: Any) -> Any:
 
 
 class ConfigExpr:
-    """Something about configs that is worked out once their values are known: ``config.a.b``, ``config_expr("config.a + 1")``."""
+    """Something about configs that is worked out once their values are known: ``config.a.b``, ``config_expr(...)``."""
 
     def __init__(self, evaluate: Callable[[Mapping[str, Any]], Any], text: str) -> None:
         self._evaluate = evaluate
@@ -170,7 +170,7 @@ class ConfigExpr:
 
 
 def config_expr(text: str) -> ConfigExpr:
-    """A Python expression over the flow's configs by name, for decorators and defaults: ``config_expr("config.cpu * 2")``."""
+    """A Python expression over the configs by name, for decorators and defaults: ``config_expr("config.cpu * 2")``."""
 
     def evaluate(configs: Mapping[str, Any]) -> Any:
         return eval(text, {"__builtins__": __builtins__}, dict(configs))  # the author's own expression, as in the file
@@ -179,7 +179,7 @@ def config_expr(text: str) -> ConfigExpr:
 
 
 class Config(Generic[T]):
-    """Settings that are fixed when the flow is compiled or started, usable in decorators: ``@resources(cpu=config.cpu)``.
+    """Settings fixed when the flow is compiled or started, usable in decorators: ``@resources(cpu=config.cpu)``.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ SCRATCH = "FLOWC_SCRATCH"
 """Folder for a task's temporary files; otherwise the system's."""
 
 VERIFY = "FLOWC_VERIFY"
-"""``full``: check every byte of a blob when it is loaded, also of blobs over 64 MiB, which are mapped instead of read."""
+"""``full``: check every byte of a blob when it is loaded, also of those over 64 MiB, which are mapped, not read."""
 
 METAFLOW = "FLOWC_METAFLOW"
 """``keep``: leave ``import metaflow`` alone. Otherwise it gives flowc when flowc loads the flow."""
