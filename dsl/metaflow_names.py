@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, ClassVar, Optional
+from typing import Any, Optional
 
 _KEEP_VARIABLE = "FLOWC_METAFLOW"
 _FLOWC = __package__.rpartition(".")[0]
@@ -32,7 +32,9 @@ _CARDS = ("Artifact", "Error", "Image", "Markdown", "MetaflowCard", "ProgressBar
 
 
 class _Names(ModuleType):
-    __path__: ClassVar[list[str]] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

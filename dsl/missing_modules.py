@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any, ClassVar, Optional
+from typing import Any, Optional
 
 
 class StandIn:
@@ -65,7 +65,9 @@ class StandIn:
 
 
 class _StandInModule(ModuleType):
-    __path__: ClassVar[list[str]] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(StandIn(self.__name__), name)
