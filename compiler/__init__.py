@@ -1,0 +1,99 @@
+"""The compiler: a flow's file in, its Plan and everything that is wrong with it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..dsl.flow import FlowSpec
+from ..dsl.loading import LoadedFile
+from .diagnostics import CompileError, Diagnostic, Severity, Sources
+from .plan import Plan
+from .values import record
+
+__all__ = ["Compilation", "CompileError", "Diagnostic", "Plan", "Severity", "Sources", "compile_flow"]
+
+
+@record
+class Compilation:
+    """What came of compiling a flow.
+
+    Attributes
+    ----------
+    file : str
+        The flow's file as it was named, without ``:Flow``.
+    loaded : LoadedFile or None
+        The imported file; None where it could not be imported.
+    flow : type or None
+        The flow class; None where it is not there or not clear.
+    plan : Plan or None
+        None exactly where there are errors.
+    diagnostics : tuple of Diagnostic
+        Everything found, by place.
+    sources : Sources
+        The lines that the diagnostics point at.
+    """
+
+    file: str
+    loaded: LoadedFile | None
+    flow: type[FlowSpec] | None
+    plan: Plan | None
+    diagnostics: tuple[Diagnostic, ...]
+    sources: Sources
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a Plan."""
+        return self.plan is not None
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(item for item in self.diagnostics if item.is_error)
+
+    def require(self) -> Plan:
+        """The Plan.
+
+        Raises
+        ------
+        CompileError
+            If the flow has errors.
+        """
+        if self.plan is None:
+            raise CompileError(self.diagnostics, self.sources)
+        return self.plan
+
+
+def compile_flow(
+    spec: str,
+    *,
+    with_specs: Sequence[str] = (),
+    config_files: Mapping[str, str] | None = None,
+    config_values: Mapping[str, str] | None = None,
+    stand_in: bool = True,
+) -> Compilation:
+    """Compile a flow. Nothing that is wrong with it raises; it is in the diagnostics, all at once.
+
+    Parameters
+    ----------
+    spec : str
+        ``FILE`` or ``FILE:Flow``.
+    with_specs : sequence of str
+        Decorators for every step that does not have them: ``retry:times=2``.
+    config_files, config_values : mapping, optional
+        Files and JSON texts of configs, by config name.
+    stand_in : bool
+        Let the flow's files import modules that are not installed here; not for runs.
+    """
+    from . import frontend
+
+    found: list[Diagnostic] = []
+    sources, loaded, name = frontend.load(spec, stand_in, found)
+    cls = frontend.pick(loaded, name, sources, found) if loaded else None
+    plan = None
+    if loaded is not None and cls is not None:
+        from .compilation import compile_class
+
+        plan = compile_class(cls, loaded, sources, with_specs, config_files or {}, config_values or {}, found)
+    from .diagnostics import ordered
+
+    file, _ = frontend.split_reference(spec)
+    return Compilation(file, loaded, cls, plan, ordered(found), sources)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Literal, Union
+
+from .values import field, value
 
 VERSION = 1
 """Version of the JSON form. It goes up when an older reader would misread it."""
@@ -17,7 +19,7 @@ VERSION = 1
 Json = Union[None, bool, int, float, str, list[Any], dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@value
 class Span:
     """A place in the flow's sources. Lines and columns count from 1; ``file`` is relative to the flow's folder."""
 
@@ -34,7 +36,7 @@ class Span:
 # How a step is left -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class Next:
     """To one step."""
 
@@ -46,7 +48,7 @@ class Next:
         return (self.to,)
 
 
-@dataclass(frozen=True)
+@value
 class Branches:
     """To several steps at once, each run once."""
 
@@ -58,7 +60,7 @@ class Branches:
         return self.to
 
 
-@dataclass(frozen=True)
+@value
 class Foreach:
     """To one step for each item of the artifact ``over``; the width is known only at run time."""
 
@@ -71,7 +73,7 @@ class Foreach:
         return (self.to,)
 
 
-@dataclass(frozen=True)
+@value
 class Gang:
     """To one step on ``size`` machines at once.
 
@@ -89,7 +91,7 @@ class Gang:
         return (self.to,)
 
 
-@dataclass(frozen=True)
+@value
 class Switch:
     """To the step whose case equals the artifact ``on``, as text; cases keep the order of the source."""
 
@@ -102,7 +104,7 @@ class Switch:
         return tuple(dict.fromkeys(step for _, step in self.cases))
 
 
-@dataclass(frozen=True)
+@value
 class End:
     """Nowhere: the flow is done."""
 
@@ -120,7 +122,7 @@ _LEAVES: dict[str, type[Any]] = {cls.kind: cls for cls in (Next, Branches, Forea
 # What a step needs and how it behaves -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class Resources:
     """What one task (of a gang: one rank) needs.
 
@@ -141,7 +143,7 @@ class Resources:
     shared_memory: int | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Retry:
     """Up to ``times`` further attempts; retry ``n`` (from 1) comes after ``wait * backoff ** (n - 1)`` seconds."""
 
@@ -150,7 +152,7 @@ class Retry:
     backoff: float = 1.0
 
 
-@dataclass(frozen=True)
+@value
 class Catch:
     """A step that fails for good goes on all the same; ``var`` names the artifact that then holds the failure."""
 
@@ -158,7 +160,7 @@ class Catch:
     print_exception: bool = True
 
 
-@dataclass(frozen=True)
+@value
 class Framework:
     """What is booted in every rank of a gang: ``torchrun``, ``ray``, ...; ``parallel`` boots nothing."""
 
@@ -166,7 +168,7 @@ class Framework:
     options: Mapping[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@value
 class Feature:
     """Any other decorator of the step, for the targets that honour it: ``secrets``, ``pypi``, ``card``, ..."""
 
@@ -175,7 +177,7 @@ class Feature:
     span: Span | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Step:
     """One step of the flow.
 
@@ -231,7 +233,7 @@ class Step:
         return tuple(dict.fromkeys(name for group in self.inputs for name in group))
 
 
-@dataclass(frozen=True)
+@value
 class Parameter:
     """An input of the flow.
 
@@ -253,7 +255,7 @@ class Parameter:
     span: Span | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Plan:
     """A whole flow. ``steps`` are in topological order (of the order in the source where that leaves a choice).
 
@@ -328,7 +330,9 @@ def _encode(value: Any) -> Any:
         out: dict[str, Any] = {"kind": value.kind} if type(value) in _LEAVES.values() else {}
         for f in fields(value):
             item = getattr(value, f.name)
-            if f.default is not item and (not isinstance(item, (Mapping, tuple, str)) or item) and item != f.default:
+            # Only the field's own default may be left out: an empty text or mapping is a value where that is None.
+            default = f.default if f.default_factory is MISSING else f.default_factory()
+            if item is not default and item != default:
                 out[f.name] = _encode(item)
         return out
     if isinstance(value, Mapping):

@@ -1,0 +1,1 @@
+"""AWS Batch, held together by Step Functions."""

@@ -1,0 +1,12 @@
+"""What this machine can do."""
+
+from __future__ import annotations
+
+from ..base import Capabilities
+
+CAPABILITIES = Capabilities(
+    target="local",
+    title="this machine",
+    frameworks=frozenset(["parallel"]),
+    features=frozenset(["checkpoint", "project"]),
+)

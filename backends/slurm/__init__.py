@@ -1,0 +1,1 @@
+"""Slurm, by sbatch scripts."""

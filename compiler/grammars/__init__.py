@@ -1,0 +1,1 @@
+"""The little languages of flow authors, one grammar each."""
