@@ -1,6 +1,7 @@
 """Every decorator of the DSL, each a dataclass of its options, with the names that Metaflow users know.
 
-Sizes are MiB, times are in the unit that the option names. ``None`` leaves a choice to the target.
+Sizes are MiB, times are in the unit that the option names. ``None`` leaves a choice to the target. The dataclasses only
+list options and are never made: without methods to generate, they cost next to nothing to import.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Quantity = Union[int, float, str, None]
 # Behaviour of a step -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Retry(Specification):
     """Run the step again when it fails, up to ``times`` more times; a gang is retried as a whole.
 
@@ -31,7 +32,7 @@ class Retry(Specification):
     backoff: float = 1
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Timeout(Specification):
     """Fail an attempt that takes longer than ``seconds + minutes + hours``."""
 
@@ -41,7 +42,7 @@ class Timeout(Specification):
     hours: float = 0
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Catch(Specification):
     """Go on although the step failed for good; the artifact named ``var`` then holds the failure, None otherwise."""
 
@@ -50,7 +51,7 @@ class Catch(Specification):
     print_exception: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Environment(Specification):
     """Environment variables of the step."""
 
@@ -58,7 +59,7 @@ class Environment(Specification):
     vars: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Checkpoint(Specification):
     """``current.checkpoint.save(path)``, ``.load()`` and ``.latest``: state that outlives an attempt of the step.
 
@@ -71,7 +72,7 @@ class Checkpoint(Specification):
     temp_dir_root: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Secrets(Specification):
     """Secrets of the target that are put into the step's environment."""
 
@@ -81,7 +82,7 @@ class Secrets(Specification):
     role: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Pypi(Specification):
     """Python packages that the step needs, by name and version."""
 
@@ -91,7 +92,7 @@ class Pypi(Specification):
     disabled: Optional[bool] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Conda(Specification):
     """Conda packages that the step needs, by name and version."""
 
@@ -102,7 +103,7 @@ class Conda(Specification):
     disabled: Optional[bool] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Card(Specification):
     """A report of the step. Accepted, so that flows that carry it run; no report is drawn yet."""
 
@@ -120,7 +121,7 @@ class Card(Specification):
 # What a step needs ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Resources(Specification):
     """What one task needs on any target: ``cpu`` cores, ``gpu`` devices, and MiB of the rest."""
 
@@ -132,7 +133,7 @@ class Resources(Specification):
     shared_memory: Quantity = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Kubernetes(Specification):
     """Settings of the step on Kubernetes."""
 
@@ -165,7 +166,7 @@ class Kubernetes(Specification):
     security_context: Optional[Mapping[str, Any]] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Batch(Specification):
     """Settings of the step on AWS Batch."""
 
@@ -194,7 +195,7 @@ class Batch(Specification):
     aws_batch_tags: Optional[Mapping[str, str]] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Slurm(Specification):
     """Settings of the step on Slurm; ``extra`` holds further sbatch options by name."""
 
@@ -218,14 +219,14 @@ class Slurm(Specification):
 # Gangs ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Parallel(Specification):
     """A step of a gang; ``current.parallel`` says which rank this is."""
 
     label: ClassVar[str] = "parallel"
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Torchrun(Specification):
     """A gang in which ``current.torch.run(...)`` starts torchrun on every node. Timeouts are seconds."""
 
@@ -235,7 +236,7 @@ class Torchrun(Specification):
     all_nodes_started_timeout: int = 600
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class DeepSpeed(Specification):
     """A gang in which ``current.deepspeed.run(...)`` starts DeepSpeed over all nodes. Timeouts are seconds."""
 
@@ -244,7 +245,7 @@ class DeepSpeed(Specification):
     worker_polling_freq: float = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Ray(Specification):
     """A gang that forms a Ray cluster before the body runs on its head. Timeouts are seconds."""
 
@@ -255,7 +256,7 @@ class Ray(Specification):
     all_nodes_started_timeout: int = 600
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class TensorFlow(Specification):
     """A gang with TF_CONFIG set on every node. Timeouts are seconds."""
 
@@ -263,7 +264,7 @@ class TensorFlow(Specification):
     all_nodes_started_timeout: int = 600
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Mpi(Specification):
     """A gang in which ``current.mpi`` compiles, copies and runs MPI programs over all nodes. Timeouts are seconds."""
 
@@ -273,7 +274,7 @@ class Mpi(Specification):
     slots: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Jax(Specification):
     """A gang in which ``jax.distributed`` is initialised on every node. Timeouts are seconds."""
 
@@ -281,7 +282,7 @@ class Jax(Specification):
     all_nodes_started_timeout: int = 600
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Dask(Specification):
     """A gang that forms a Dask cluster; the body runs on the control node with a client. Timeouts are seconds."""
 
@@ -293,7 +294,7 @@ class Dask(Specification):
 # Flows ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Schedule(Specification):
     """Start the flow by the clock, on targets that can: ``cron`` text, or one of ``hourly``, ``daily``, ``weekly``."""
 
@@ -306,7 +307,7 @@ class Schedule(Specification):
     timezone: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Project(Specification):
     """The project that the flow belongs to."""
 
@@ -317,7 +318,7 @@ class Project(Specification):
     production: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Trigger(Specification):
     """Start the flow on an event, on targets that can."""
 
@@ -328,7 +329,7 @@ class Trigger(Specification):
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class TriggerOnFinish(Specification):
     """Start the flow when another one ends, on targets that can."""
 
@@ -339,7 +340,7 @@ class TriggerOnFinish(Specification):
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class ExitHook(Specification):
     """Functions to call when a run has ended."""
 
@@ -349,7 +350,7 @@ class ExitHook(Specification):
     on_error: Sequence[Any] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class PypiBase(Pypi):
     """``@pypi`` for every step of the flow."""
 
@@ -357,7 +358,7 @@ class PypiBase(Pypi):
     on: ClassVar[str] = "flow"
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class CondaBase(Conda):
     """``@conda`` for every step of the flow."""
 

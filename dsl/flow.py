@@ -13,21 +13,7 @@ from .parameters import Config, Parameter
 
 _CONTEXT = "_flowc_context"
 
-RESERVED = frozenset(
-    [
-        "name",
-        "next",
-        "input",
-        "index",
-        "inputs",
-        "foreach_stack",
-        "merge_artifacts",
-        "cmd",
-        "script_name",
-        "artifacts",
-        "data",
-    ]
-)
+RESERVED = frozenset(["name", "next", "input", "index", "foreach_stack", "merge_artifacts", "script_name"])
 """Names that a flow cannot use for its steps, artifacts and parameters, because `FlowSpec` has them."""
 
 

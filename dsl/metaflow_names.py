@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import os
 import sys
@@ -50,12 +49,13 @@ class _Names(ModuleType):
         raise AttributeError(f"flowc stands in for metaflow here and has no {self.__name__}.{name}")
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Finder:
+    # Not derived from the classes of importlib.abc: importing that module takes longer than loading a flow.
     def find_spec(
         self, name: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
         if name in ("metaflow", "metaflow.cards", "metaflow.exception"):
-            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
         return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:

@@ -7,7 +7,6 @@ with ``try: import ... except ImportError``.
 from __future__ import annotations
 
 import ast
-import importlib.abc
 import importlib.machinery
 import os
 import sys
@@ -73,7 +72,8 @@ class _StandInModule(ModuleType):
         return getattr(StandIn(self.__name__), name)
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Finder:
+    # Not derived from the classes of importlib.abc: importing that module takes longer than loading a flow.
     def __init__(self, folder: str) -> None:
         self.folder = os.path.join(folder, "")
         self.names: list[tuple[str, str, int]] = []
@@ -91,7 +91,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if place is not None:
                 self.roots.add(root)
                 self.names.append((name, *place))
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if wanted else None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if wanted else None  # type: ignore[arg-type]
 
     def _importer(self) -> Optional[tuple[str, int]]:
         frame = sys._getframe(2)

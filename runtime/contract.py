@@ -37,7 +37,8 @@ GANG_MAIN = "FLOWC_GANG_MAIN"
 """Host name or IP address of the control rank."""
 
 GANG_PORT = "FLOWC_GANG_PORT"
-"""TCP port on the control rank at which the gang forms; 0 or unset: any free one, announced in the datastore."""
+"""TCP port on the control rank at which the gang forms; 0 or unset: one that every rank works out from run, address and
+attempt. If it is taken, the next of a fixed row is."""
 
 USER = "FLOWC_USER"
 """Who started the run; otherwise USER or LOGNAME is asked."""

@@ -1,0 +1,191 @@
+"""``current.checkpoint``: files that outlive an attempt of a task.
+
+A checkpoint belongs to the task's address, not to an attempt, and lies beside its attempts under a number that only
+grows. It is copied under another name first and then renamed, so one whose saving was cut off is never loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..dsl import FlowcError
+from . import contract
+from .address import Address
+from .datastore.base import Datastore
+from .runs import RunInfo
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ENTRY = re.compile(r"(?P<number>[0-9]{6,})(-(?P<name>.+))?")
+
+
+class CheckpointError(FlowcError):
+    """A checkpoint cannot be saved, or one that was asked for is not there."""
+
+
+@dataclass(frozen=True, order=True)
+class SavedCheckpoint:
+    """One checkpoint. ``path`` is the saved file or folder; it is to be read, not changed."""
+
+    number: int
+    name: str
+    path: str
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+class Checkpoints:
+    """The checkpoints of one task."""
+
+    def __init__(
+        self, datastore: Datastore, run: RunInfo, address: Address, attempt: int, options: Mapping[str, Any]
+    ) -> None:
+        self._datastore = datastore
+        self._run = run
+        self._address = address
+        self._attempt = attempt
+        self._policy = options.get("load_policy", "fresh")
+        self._root = options.get("temp_dir_root")
+        self._directory: Optional[str] = None
+        self._is_loaded = False
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def list(self, name: Optional[str] = None) -> tuple[SavedCheckpoint, ...]:
+        """What this task has saved in this run, oldest first; with a name, only what was saved under it."""
+        return self._saved(self._run.run_id, name)
+
+    def _saved(self, run_id: str, name: Optional[str]) -> tuple[SavedCheckpoint, ...]:
+        folder = self._datastore.path(f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints")
+        found = []
+        for entry in self._datastore.list(f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints"):
+            match = _ENTRY.fullmatch(entry)
+            if match is None or (name is not None and match["name"] != name):
+                continue
+            inside = os.listdir(os.path.join(folder, entry))
+            if len(inside) == 1:
+                path = os.path.join(folder, entry, inside[0])
+                found.append(SavedCheckpoint(int(match["number"]), match["name"] or "", path))
+        return tuple(sorted(found))
+
+    @property
+    def latest(self) -> Optional[SavedCheckpoint]:
+        """The newest one; None where there is none. With ``load_policy="eager"`` also that of the run that this one was
+        resumed from."""
+        return self._latest(None)
+
+    def _latest(self, name: Optional[str]) -> Optional[SavedCheckpoint]:
+        found = self.list(name)
+        if not found and self._policy == "eager" and self._run.origin_run_id:
+            found = self._saved(self._run.origin_run_id, name)
+        return found[-1] if found else None
+
+    def load(self, path: Optional[str] = None, name: Optional[str] = None) -> Optional[str]:
+        """The newest checkpoint, or the newest of that name.
+
+        Parameters
+        ----------
+        path : str, optional
+            Copy it to this file or folder; a folder that is there receives it.
+        name : str, optional
+
+        Returns
+        -------
+        str or None
+            Where it is: ``path``, or without one the saved file or folder itself, to be read only; None if there is
+            none.
+        """
+        found = self._latest(name)
+        if found is None:
+            return None
+        if path is None:
+            return found.path
+        path = os.fspath(path)
+        if os.path.isdir(found.path):
+            shutil.copytree(found.path, path, dirs_exist_ok=True)
+        elif os.path.isdir(path):
+            path = os.path.join(path, os.path.basename(found.path))
+            shutil.copyfile(found.path, path)
+        else:
+            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+            shutil.copyfile(found.path, path)
+        return path
+
+    @property
+    def directory(self) -> str:
+        """A folder to work in. `save` without a path saves it. Unless ``load_policy="none"`` it begins with what the
+        newest checkpoint holds."""
+        if self._directory is None:
+            import tempfile
+
+            root = self._root or os.environ.get(contract.SCRATCH) or None
+            if root is not None:
+                os.makedirs(root, exist_ok=True)
+            self._directory = tempfile.mkdtemp(prefix="flowc-checkpoint-", dir=root)
+            if self._policy != "none":
+                self._is_loaded = self.load(self._directory) is not None
+        return self._directory
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `directory` began with a checkpoint."""
+        return self.directory is not None and self._is_loaded
+
+    # Saving ----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Optional[str] = None, name: Optional[str] = None) -> str:
+        """Keep a file or folder; without a path, `directory`.
+
+        Returns
+        -------
+        str
+            Where it was saved.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such file or folder, or the name is not made of letters, digits, ``.``, ``_`` and ``-``.
+        DatastoreError
+            If the datastore cannot be written.
+        """
+        source = os.path.abspath(self.directory if path is None else os.fspath(path))
+        if name is not None and not _NAME.fullmatch(name):
+            raise CheckpointError(f"{name!r} cannot name a checkpoint: use letters, digits, dots, _ and -")
+        if not os.path.exists(source):
+            raise CheckpointError(f"cannot save the checkpoint {source}: there is no such file or folder")
+        prefix = f"{self._run.prefix}/{self._address.key}/checkpoints"
+        temporary = f"{prefix}/.{os.getpid():x}-{os.urandom(4).hex()}.tmp"
+        self._datastore.create_folder(temporary)
+        try:
+            base = "checkpoint" if path is None else os.path.basename(source)
+            inside = os.path.join(self._datastore.path(temporary), base)
+            try:
+                if os.path.isdir(source):
+                    shutil.copytree(source, inside)
+                else:
+                    shutil.copyfile(source, inside)
+                final = self._rename(prefix, temporary, name)
+            except OSError as error:
+                raise self._datastore.error("write", inside, error) from error
+        except BaseException:
+            shutil.rmtree(self._datastore.path(temporary), ignore_errors=True)
+            raise
+        return os.path.join(self._datastore.path(final), base)
+
+    def _rename(self, prefix: str, temporary: str, name: Optional[str]) -> str:
+        known = self.list()
+        number = known[-1].number + 1 if known else 1
+        while True:
+            final = f"{prefix}/{number:06d}" + (f"-{name}" if name else "")
+            try:
+                os.rename(self._datastore.path(temporary), self._datastore.path(final))
+                return final
+            except OSError:
+                if not self._datastore.exists(final):
+                    raise
+                number += 1

@@ -1,0 +1,90 @@
+"""How a step's failure is told: the author's traceback, without flowc's own frames."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Optional
+
+from ..dsl import CaughtFailure, FlowcError
+from .record import Failure
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_ROOMS = tuple(os.path.join(_PACKAGE, room, "") for room in ("dsl", "runtime", "compiler", "backends", "cli", "client"))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The failure that an exception of a step is recorded as."""
+    if isinstance(error, SystemExit):
+        return Failure("SystemExit", _exit_message(error), user_traceback(error))
+    return Failure(type(error).__qualname__, _text(error), user_traceback(error))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # the author's own __str__
+        return ""
+
+
+def _exit_message(error: SystemExit) -> str:
+    code = error.code
+    if code is None or code == 0:
+        return "the step ended its process with sys.exit() before it was done; end a step by returning from it"
+    return f"the step ended its process with sys.exit({code!r})"
+
+
+def caught(failure: Failure) -> CaughtFailure:
+    """The value of the artifact that ``@catch(var=...)`` names."""
+    return CaughtFailure(failure.type, failure.message, failure.traceback)
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback as the author should see it, or only the last line where all of it is flowc's; errors that led to
+    it are shown as Python does."""
+    _strip(error, set())
+    return "".join(_lines(error))
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    if isinstance(error, FlowcError):
+        # Its text is complete; what it was made from is flowc's own business.
+        if error.__traceback__ is not None:
+            yield "Traceback (most recent call last):\n"
+            yield from traceback.format_tb(error.__traceback__)
+        yield f"{type(error).__name__}: {error}\n"
+        return
+    yield from traceback.format_exception(type(error), error, error.__traceback__)
+
+
+def _strip(error: Optional[BaseException], seen: set[int]) -> None:
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    error.__traceback__ = _users(error.__traceback__)
+    _strip(error.__cause__, seen)
+    _strip(error.__context__, seen)
+    for inner in getattr(error, "exceptions", ()) or ():
+        if isinstance(inner, BaseException):
+            _strip(inner, seen)
+
+
+def _users(tb: Optional[TracebackType]) -> Optional[TracebackType]:
+    kept: Optional[TracebackType] = None
+    for link in reversed(list(_links(tb))):
+        if not _is_flowc(link):
+            kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
+    return kept
+
+
+def _links(tb: Optional[TracebackType]) -> Iterator[TracebackType]:
+    while tb is not None:
+        yield tb
+        tb = tb.tb_next
+
+
+def _is_flowc(tb: TracebackType) -> bool:
+    name = tb.tb_frame.f_code.co_filename
+    return name.startswith(_ROOMS) or name.startswith("<frozen importlib")

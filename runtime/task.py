@@ -1,0 +1,289 @@
+"""Running one task: its body, then its artifacts, then its record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..dsl import FlowcError, FlowSpec
+from ..dsl.current import current_values
+from .address import Address
+from .context import StepContext, constants
+from .datastore.base import Datastore, DatastoreError
+from .facts import facts, facts_of_run
+from .failure import caught, failure_of
+from .outline import ContractError, StepOutline
+from .place import GangPlace
+from .record import DONE, FAILED, Failure, Next, Record
+from .runs import RunInfo
+from .transitions import planned, resolve
+
+__all__ = ["DONE_CODE", "FAILED_CODE", "REFUSED_CODE", "GangPlace", "TaskRequest", "prepare", "run_task"]
+
+DONE_CODE = 0
+"""Exit code of a task that is done; its record says so."""
+
+FAILED_CODE = 1
+"""Exit code of a step that failed; its record says why."""
+
+REFUSED_CODE = 2
+"""Exit code of a task that could not begin, because what it was given does not fit its run; no record."""
+
+TERMINATED_CODE = 128 + signal.SIGTERM
+"""Exit code of a task that was told to end by SIGTERM; no record."""
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """One attempt of one task.
+
+    Parameters
+    ----------
+    gang : GangPlace or None
+        For a rank of a gang.
+    caught : mapping or None
+        What ended the last attempt of a step with @catch without leaving an exception: ``type``, ``message`` and
+        perhaps ``traceback``. The body is not run; the failure is recorded and the flow goes on.
+    retries_left : bool
+        Whether a failure is followed by another attempt, so that @catch does not apply yet.
+    """
+
+    address: Address
+    attempt: int = 0
+    gang: Optional[GangPlace] = None
+    caught: Optional[Mapping[str, Any]] = None
+    retries_left: bool = False
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as an exception, so that ``finally`` blocks and context managers of the step run."""
+
+
+def prepare(flow_class: type[FlowSpec], run: RunInfo) -> None:
+    """Work out now what every task of the run would have to work out for itself after a fork."""
+    constants(flow_class)
+    facts_of_run(run)
+    for step in run.outline.steps.values():
+        getattr(flow_class, step.name, None)
+
+
+def run_task(
+    flow_class: type[FlowSpec],
+    run: RunInfo,
+    datastore: Datastore,
+    request: TaskRequest,
+    report: Optional[Callable[[FlowcError], None]] = None,
+) -> int:
+    """Run one attempt of a task in this process and commit its record.
+
+    Errors are told on stderr. The environment of the step is set for good: the process is meant to end afterwards.
+    ``report`` is also given the error of a task that leaves no record for it; on a full disk stderr is lost, too.
+
+    Returns
+    -------
+    int
+        The exit code for the process: `DONE_CODE`, `FAILED_CODE`, `REFUSED_CODE`, or 128 plus the signal that ended it.
+    """
+    try:
+        try:
+            return _Task(flow_class, run, datastore, request).run()
+        except ContractError as error:
+            _tell(f"flowc: {error}\n")
+            if report is not None:
+                report(error)
+            return REFUSED_CODE
+        except DatastoreError as error:
+            _tell(f"flowc: {request.address} could not be recorded: {error}\n")
+            if report is not None:
+                report(error)
+            return FAILED_CODE
+        except Terminated:
+            return TERMINATED_CODE
+    finally:
+        _flush()
+
+
+class _Task:
+    def __init__(self, flow_class: type[FlowSpec], run: RunInfo, datastore: Datastore, request: TaskRequest) -> None:
+        self.started = time.time()
+        self.request = request
+        self.address = request.address
+        self.run_info = run
+        self.datastore = datastore
+        self.context = StepContext(flow_class, run, datastore, request.address)
+        self.step: StepOutline = self.context.step
+        self.gang = self._place()
+        self.flow_class = flow_class
+
+    def _place(self) -> Optional[GangPlace]:
+        gang = self.request.gang
+        if self.step.kind != "gang":
+            return None
+        rank = self.address.index[-1]
+        if gang is None:
+            if rank != 0:
+                raise ContractError(f"{self.address} is rank {rank} of a gang, and nothing says how large the gang is")
+            return GangPlace(0, 1)
+        if gang.rank != rank:
+            raise ContractError(f"{self.address} is rank {rank} of its gang, but was started as rank {gang.rank}")
+        return gang
+
+    def run(self) -> int:
+        values = facts(self.run_info, self.datastore, self.step, self.address, self.request.attempt, self.gang)
+        if self.step.env:
+            os.environ.update(self.step.env)
+        with current_values(values):
+            if self.request.caught is not None:
+                return self._record_caught(self.request.caught)
+            flow: Optional[FlowSpec] = None
+            try:
+                flow = self._flow()
+                before = _raise_at_sigterm()
+                try:
+                    self._body(flow)
+                finally:
+                    if before is not _NOT_MAIN:
+                        signal.signal(signal.SIGTERM, before)
+                artifacts, onward = self._results(flow)
+            except (Terminated, ContractError):
+                raise
+            except BaseException as error:
+                # A store that cannot be written, or an interrupt, is no failure of the step that may be passed over.
+                if flow is None or isinstance(error, (DatastoreError, KeyboardInterrupt)) or not self._catches():
+                    return self._failed(error)
+                return self._caught_here(flow, error)
+        self._commit(DONE, artifacts, onward)
+        return DONE_CODE
+
+    def _flow(self) -> FlowSpec:
+        flow = self.flow_class(use_cli=False)
+        self.context.begin(flow)
+        return flow
+
+    def _body(self, flow: FlowSpec) -> None:
+        body = getattr(flow, self.step.name)
+        try:
+            if self.context.inputs is not None:
+                body(self.context.inputs)
+            else:
+                body()
+        except Terminated:
+            raise
+        except SystemExit as error:
+            # After self.next nothing is left to do, so a program's usual last line does no harm there.
+            if error.code not in (None, 0) or self.context.transition is None:
+                raise
+        finally:
+            if sys.getrecursionlimit() < 1000:
+                sys.setrecursionlimit(1000)  # the step may have set it too low for what is left to do
+
+    def _results(self, flow: FlowSpec) -> tuple[dict[str, Any], Next]:
+        context = self.context
+        parameters = self.run_info.parameters
+        onward = resolve(flow, context.transition, context.outline, self.address, context.store, parameters)
+        catch = self.step.catch
+        if catch is not None and catch.var:
+            flow.__dict__[catch.var] = None
+        return self.context.collect(flow), onward
+
+    # Failing ---------------------------------------------------------------------------------------------------------
+
+    def _failed(self, error: BaseException) -> int:
+        failure = self._told(error)
+        self._commit(FAILED, {}, None, failure)
+        return FAILED_CODE
+
+    def _told(self, error: BaseException) -> Failure:
+        failure = failure_of(error)
+        _tell(failure.traceback)
+        if isinstance(error, SystemExit):
+            _tell(f"flowc: {failure.message}\n")
+        return failure
+
+    def _catches(self) -> bool:
+        return self.step.catch is not None and not self.request.retries_left
+
+    def _caught_here(self, flow: FlowSpec, error: BaseException) -> int:
+        catch = self.step.catch
+        assert catch is not None
+        failure = failure_of(error)
+        if catch.print_exception:
+            _tell(failure.traceback)
+        return self._go_on(flow, failure)
+
+    def _record_caught(self, what: Mapping[str, Any]) -> int:
+        if self.step.catch is None:
+            raise ContractError(f"step {self.step.name} has no @catch, so its failure cannot be passed over")
+        failure = Failure(
+            str(what.get("type") or "ProcessFailure"), str(what.get("message") or ""), str(what.get("traceback") or "")
+        )
+        return self._go_on(self._flow(), failure)
+
+    def _go_on(self, flow: FlowSpec, failure: Failure) -> int:
+        catch = self.step.catch
+        assert catch is not None
+        if catch.var:
+            flow.__dict__[catch.var] = caught(failure)
+        self._commit(
+            DONE, self.context.collect(flow, leave_out_bad=True), planned(self.context.outline, self.address), failure
+        )
+        return DONE_CODE
+
+    def _commit(
+        self, state: str, artifacts: Mapping[str, Any], onward: Optional[Next], failure: Optional[Failure] = None
+    ) -> None:
+        rank, size = (None, None) if self.gang is None else (self.gang.rank, self.gang.size)
+        record = Record(
+            self.address,
+            self.request.attempt,
+            state,
+            self.started,
+            time.time(),
+            artifacts,
+            onward,
+            failure,
+            None,
+            rank,
+            size,
+        )
+        _flush()
+        self.context.lineage.records.commit(record)
+
+
+_NOT_MAIN: Any = object()
+
+
+def _raise_at_sigterm() -> Any:
+    """Let SIGTERM raise from now on; what it did before. Only the main thread can say."""
+    if threading.current_thread() is not threading.main_thread():
+        return _NOT_MAIN
+    return signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, frame: Any) -> None:
+    # A second SIGTERM ends the process at once, whatever the step's clean-up is doing.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise Terminated(TERMINATED_CODE)
+
+
+def _tell(text: str) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass  # nowhere to tell it
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # closed by the step, or a full disk

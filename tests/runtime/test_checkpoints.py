@@ -1,0 +1,166 @@
+"""``current.checkpoint``: state that outlives an attempt, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowc.runtime.address import Address
+from flowc.runtime.checkpoint import CheckpointError, Checkpoints
+from flowc.runtime.datastore import DatastoreError, FileDatastore
+from flowc.runtime.datastore import file as file_module
+from flowc.runtime.runs import RunInfo, create_run
+from plans import End, plan, task
+
+PLAN = plan(task("start", End())).to_json()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileDatastore:
+    return FileDatastore(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def run(store: FileDatastore) -> RunInfo:
+    return create_run(store, PLAN)
+
+
+def of(store: FileDatastore, run: RunInfo, where: str = "train/0.1", attempt: int = 0, **options: Any) -> Checkpoints:
+    return Checkpoints(store, run, Address.parse(where), attempt, options)
+
+
+def test_files_and_folders(store: FileDatastore, run: RunInfo, tmp_path: Path) -> None:
+    points = of(store, run)
+    assert points.latest is None and points.load() is None and points.list() == ()
+    (tmp_path / "model.pt").write_text("one")
+    saved = points.save(str(tmp_path / "model.pt"))
+    assert Path(saved).read_text() == "one" and os.path.basename(saved) == "model.pt"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights").write_text("two")
+    points.save(str(tmp_path / "model"), name="best")
+    (tmp_path / "model.pt").write_text("three")
+    points.save(tmp_path / "model.pt")  # type: ignore[arg-type]
+    assert [(p.number, p.name) for p in points.list()] == [(1, ""), (2, "best"), (3, "")]
+    assert points.latest is not None and Path(points.latest).read_text() == "three"
+    assert Path(points.load() or "").read_text() == "three"
+    assert Path(points.load(name="best") or "", "weights").read_text() == "two"
+    assert points.load(name="worst") is None
+    assert [p.number for p in points.list("best")] == [2]
+    assert sorted(store.list("F/1/train/0.1/checkpoints")) == ["000001", "000002-best", "000003"]
+
+
+def test_loading_to_a_place(store: FileDatastore, run: RunInfo, tmp_path: Path) -> None:
+    points = of(store, run)
+    (tmp_path / "model.pt").write_text("one")
+    points.save(str(tmp_path / "model.pt"), name="file")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/x").write_text("two")
+    points.save(str(tmp_path / "folder"), name="folder")
+    assert points.load(str(tmp_path / "new/deep/copy.pt"), name="file") == str(tmp_path / "new/deep/copy.pt")
+    assert points.load(str(tmp_path / "new"), name="file") == str(tmp_path / "new/model.pt")
+    assert points.load(str(tmp_path / "new/copy"), name="folder") == str(tmp_path / "new/copy")
+    assert points.load(str(tmp_path / "new"), name="folder") == str(tmp_path / "new")
+    for path, text in (("deep/copy.pt", "one"), ("model.pt", "one"), ("copy/x", "two"), ("x", "two")):
+        assert (tmp_path / "new" / path).read_text() == text
+    (tmp_path / "new/copy/x").write_text("changed")
+    assert Path(points.load(name="folder") or "", "x").read_text() == "two"
+
+
+def test_they_belong_to_the_address_and_outlive_the_attempt(store: FileDatastore, run: RunInfo, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    of(store, run).save(str(tmp_path / "f"))
+    assert of(store, run, attempt=1).latest is not None
+    for other in ("train/0.0", "train@2/0.1", "valid/0.1"):
+        assert of(store, run, other).latest is None
+    assert of(store, create_run(store, PLAN)).latest is None
+
+
+def test_a_working_folder(store: FileDatastore, run: RunInfo, tmp_path: Path) -> None:
+    first = of(store, run, temp_dir_root=str(tmp_path / "scratch"))
+    assert not first.is_loaded and os.listdir(first.directory) == []
+    assert first.directory.startswith(str(tmp_path / "scratch"))
+    Path(first.directory, "epoch").write_text("1")
+    first.save()
+    Path(first.directory, "epoch").write_text("2")
+    first.save()
+    again = of(store, run, attempt=1, temp_dir_root=str(tmp_path / "scratch"))
+    assert again.directory != first.directory
+    assert Path(again.directory, "epoch").read_text() == "2" and again.is_loaded
+    unasked = of(store, run, attempt=1, temp_dir_root=str(tmp_path / "scratch"), load_policy="none")
+    assert os.listdir(unasked.directory) == [] and not unasked.is_loaded
+    assert unasked.load() is not None, "but it can be asked for"
+
+
+def test_eager_looks_into_the_run_before(store: FileDatastore, run: RunInfo, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("old")
+    of(store, run).save(str(tmp_path / "f"))
+    resumed = create_run(store, PLAN, origin_run_id=run.run_id)
+    assert of(store, resumed).latest is None
+    eager = of(store, resumed, load_policy="eager")
+    assert eager.latest is not None and Path(eager.latest).read_text() == "old"
+    (tmp_path / "f").write_text("new")
+    eager.save(str(tmp_path / "f"))
+    assert Path(eager.latest).read_text() == "new" and eager.latest.number == 1
+
+
+@pytest.mark.parametrize("at", ["copyfile", "rename"])
+def test_a_save_that_is_cut_off_is_never_loaded(store: FileDatastore, run: RunInfo, tmp_path: Path, at: str) -> None:
+    (tmp_path / "f").write_text("whole")
+    points = of(store, run)
+    points.save(str(tmp_path / "f"))
+    pid = os.fork()
+    if not pid:
+        import shutil
+
+        def killed(source: Any, target: Any, **_: Any) -> None:
+            if at == "copyfile":
+                Path(target).write_text("wh")
+            os._exit(9)
+
+        setattr(shutil if at == "copyfile" else os, at, killed)
+        points.save(str(tmp_path / "f"))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert [p.number for p in points.list()] == [1]
+    points.save(str(tmp_path / "f"))
+    assert [Path(p).read_text() for p in points.list()] == ["whole", "whole"]
+    assert store.sweep("F", older_than=0) == 1
+
+
+def test_two_attempts_that_save_at_once(
+    store: FileDatastore, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_text("x")
+    points, other = of(store, run), of(store, run)
+    real = os.rename
+
+    def rename(source: Any, target: Any) -> None:
+        monkeypatch.setattr(os, "rename", real)
+        other.save(str(tmp_path / "f"))
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    points.save(str(tmp_path / "f"))
+    assert [p.number for p in points.list()] == [1, 2]
+
+
+def test_what_cannot_be_saved(
+    store: FileDatastore, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = of(store, run)
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        points.save(str(tmp_path / "absent"))
+    for name in ("a/b", ".x", "", "a b"):
+        with pytest.raises(CheckpointError, match="cannot name a checkpoint"):
+            points.save(str(tmp_path / "f"), name=name)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(file_module.os, "rename", full)
+    with pytest.raises(DatastoreError, match="is full"):
+        points.save(str(tmp_path / "f"))
+    assert os.listdir(store.path("F/1/train/0.1/checkpoints")) == []
