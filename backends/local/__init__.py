@@ -1,0 +1,10 @@
+"""The local backend: runs a flow on this machine, each task in a process of its own."""
+
+from __future__ import annotations
+
+from .events import Event, Listener
+from .report import Failure
+from .run import run_local
+from .settings import LocalSettings, RunResult
+
+__all__ = ["Event", "Failure", "Listener", "LocalSettings", "RunResult", "run_local"]

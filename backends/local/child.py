@@ -1,0 +1,97 @@
+"""What a forked process does before and after the task that it is there for."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from .processes import adopt_orphans, die_with_parent
+
+_DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+
+
+def begin(server: int) -> None:
+    """Turn a copy of the server into a task's process: a session of its own that dies with the server.
+
+    Parameters
+    ----------
+    server : int
+        The server's process id.
+    """
+    os.setsid()
+    die_with_parent(server)
+    adopt_orphans()
+    for number in _DEFAULTS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    gc.enable()
+    # What the command line registered for its own end is not for every task to do.
+    atexit._clear()
+    _fresh_random_numbers()
+
+
+def redirect(folder: str) -> None:
+    """Let standard output and error go to ``stdout.log`` and ``stderr.log`` in the folder, line by line.
+
+    Raises
+    ------
+    OSError
+        If they cannot be created.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    path = folder + "/stdout.log"
+    try:
+        out = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        out = os.open(path, flags, 0o666)
+    error = os.open(folder + "/stderr.log", flags, 0o666)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for fd, standard in ((nothing, 0), (out, 1), (error, 2)):
+        os.dup2(fd, standard)
+        os.close(fd)
+    sys.stdout = _line_by_line(sys.stdout, 1)
+    sys.stderr = _line_by_line(sys.stderr, 2)
+
+
+def _line_by_line(stream: Any, fd: int) -> Any:
+    # Loggers may hold the stream that was there while the flow was imported, so it is kept where it writes to the same
+    # descriptor.
+    try:
+        if stream.fileno() == fd:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+            return stream
+    except (AttributeError, OSError, ValueError):
+        pass
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def finish() -> None:
+    """What the interpreter does at its end: wait for threads and child processes, run what is registered, write out."""
+    # The same calls as in a process that multiprocessing forks: joins threads, idle ones of executors included.
+    threading._shutdown()  # type: ignore[attr-defined]
+    children = sys.modules.get("multiprocessing.util")
+    if children is not None:
+        children._exit_function()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+def _fresh_random_numbers() -> None:
+    # Python reseeds its own generator after a fork. NumPy's would give the same numbers to every item of a foreach. One
+    # that the flow seeded itself while it was imported has no seed sequence, and keeps its state as in a fresh process.
+    module = sys.modules.get("numpy.random.mtrand")
+    if module is None:
+        return
+    try:
+        if module._rand._bit_generator.seed_seq is not None:
+            module.seed()
+    except AttributeError:
+        module.seed()

@@ -1,0 +1,193 @@
+"""`run_local`: one run of a flow on this machine, from its number to its last status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...compiler.plan import Plan
+from ...dsl.flow import FlowSpec
+from ...dsl.loading import LoadedFile
+from ...runtime.datastore import Datastore, DatastoreError, open_datastore
+from ...runtime.record import Records
+from ...runtime.runs import RunError, RunInfo, RunStatus, create_run, hold_lock, is_alive, read_run, write_status
+from .events import Listener, RunEnded, RunStarted, ignore
+from .interrupts import Interrupts
+from .processes import adopt_orphans, children, signal_process
+from .report import Failure
+from .resume import Cloner
+from .scheduler import Scheduler
+from .server import Handle, start_server
+from .settings import LocalSettings, RunResult
+from .starters import by_fork, by_spawn
+
+
+def run_local(
+    plan: Plan,
+    flow_class: type[FlowSpec],
+    loaded: LoadedFile,
+    parameters: Mapping[str, Any],
+    settings: LocalSettings,
+    listener: Listener = ignore,
+) -> RunResult:
+    """Run a flow here and wait for its end.
+
+    Parameters
+    ----------
+    plan : Plan
+        The flow, compiled.
+    flow_class, loaded
+        The same flow as Python has imported it.
+    parameters : mapping
+        Values as `flowc.runtime.parameters.parameter_values` gives them.
+    settings : LocalSettings
+    listener : callable
+        Told of everything that happens, in this thread.
+
+    Raises
+    ------
+    DatastoreError, RunError
+        If the run cannot be started: the datastore cannot be written, or there is no such run to resume. Whatever goes
+        wrong after that is in the result.
+    ValueError
+        If a setting makes no sense.
+    """
+    if settings.max_workers < 1:
+        raise ValueError(f"max_workers is {settings.max_workers}; at least 1 task must be able to run")
+    datastore = open_datastore(settings.datastore)
+    with Interrupts() as interrupts:
+        if settings.isolation == "spawn":
+            prepare = by_spawn(loaded.file, plan.name, datastore)
+        else:
+            prepare = by_fork(flow_class, plan.name, datastore)
+        # The server comes first: it imports what tasks need while this process writes down the run.
+        server = start_server(prepare, close=interrupts.descriptors)
+        try:
+            return _Run(plan, loaded.file, parameters, settings, listener, datastore).go(server, interrupts)
+        finally:
+            server.close()
+            adopt_orphans(False)
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        file: str,
+        parameters: Mapping[str, Any],
+        settings: LocalSettings,
+        listener: Listener,
+        datastore: Datastore,
+    ) -> None:
+        self._settings = settings
+        self._tell = listener
+        self._datastore = datastore
+        self._began = time.monotonic()
+        first = settings.resume_from
+        if first is not None and first not in {step.name for step in plan.steps}:
+            raise RunError(f"flow {plan.name} has no step {first!r} to resume from")
+        origin = self._origin(plan.name)
+        self._run = create_run(
+            datastore,
+            plan.to_json(),
+            parameters,
+            file=file,
+            tags=settings.tags,
+            user=settings.user,
+            origin_run_id=settings.origin_run_id,
+        )
+        self._lock = hold_lock(datastore, self._run)
+        self._status = RunStatus.begun()
+        write_status(datastore, self._run, self._status)
+        self._records = self._run.records(datastore)
+        self._cloner = None
+        if origin is not None:
+            self._cloner = Cloner(self._run.outline, origin, self._records, first)
+
+    def _origin(self, flow: str) -> Records | None:
+        if self._settings.origin_run_id is None:
+            return None
+        origin: RunInfo = read_run(self._datastore, flow, self._settings.origin_run_id)
+        if is_alive(self._datastore, origin):
+            raise RunError(f"run {origin.prefix} is still running; it can be resumed once it has ended")
+        return origin.records(self._datastore)
+
+    def go(self, server: Handle, interrupts: Interrupts) -> RunResult:
+        scheduler = Scheduler(self._run.outline, server, self._records, self._settings, self._tell, self._cloner)
+        try:
+            if self._settings.run_id_file is not None:
+                _write_run_id(self._settings.run_id_file, self._run.run_id)
+            server.channel.put("run", self._run.run_id)
+            self._tell(RunStarted(self._run.flow, self._run.run_id, self._run.origin_run_id))
+            scheduler.run(interrupts)
+            if scheduler.server_lost:
+                _end_orphans()
+            state, failure = scheduler.state or "failed", scheduler.failure
+        except (DatastoreError, RunError) as error:
+            state, failure = "failed", Failure(None, 0, type(error).__name__, str(error))
+        except BaseException as error:
+            # A listener's own failure, or the end of this process: tasks first, then the status, then whoever called.
+            server.close()
+            stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, BrokenPipeError))
+            text = str(error) or type(error).__name__
+            self._ended("interrupted" if stopped else "failed", Failure(None, 0, type(error).__name__, text))
+            raise
+        server.channel.close()
+        failure = self._ended(state, failure)
+        if failure is not None and state == "done":
+            state = "failed"
+        seconds = time.monotonic() - self._began
+        self._tell(RunEnded(state, seconds, failure))
+        return RunResult(self._run.run_id, state, seconds, failure)
+
+    def _ended(self, state: str, failure: Failure | None) -> Failure | None:
+        """Write down how the run ended; returns what it failed on, be it that nothing can be written."""
+        said = None if failure is None else failure.to_json()
+        try:
+            write_status(
+                self._datastore, self._run, replace(self._status, state=state, finished=time.time(), failure=said)
+            )
+        except DatastoreError as error:
+            return failure or Failure(None, 0, type(error).__name__, str(error))
+        finally:
+            os.close(self._lock)
+        return failure
+
+
+def _write_run_id(path: str, run_id: str) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(run_id)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"the run's id cannot be written to {path}: {error.strerror}") from error
+
+
+def _end_orphans(patience: float = 2.0) -> None:
+    """Kill what a server that was killed itself has left behind."""
+    deadline = time.monotonic() + patience
+    mine = os.getsid(0)
+    while time.monotonic() < deadline:
+        # Every task leads a session of its own; what else this process has started is in its own session.
+        left = [pid for pid in children() if _session(pid) != mine]
+        if not left:
+            return
+        for pid in left:
+            signal_process(pid, signal.SIGKILL)
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+        time.sleep(0.005)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return os.getsid(0)

@@ -1,0 +1,106 @@
+"""How the server runs one task: in the forked process itself, or in a fresh interpreter.
+
+Both are functions that the server calls in a process of its own, with the fields of a request: step, index, round,
+attempt, place in the gang, caught failure, whether a retry may follow.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ...runtime import contract
+from ...runtime.address import Address
+from ...runtime.datastore import Datastore, DatastoreError
+from .child import finish, redirect
+
+GANG_MAIN = "127.0.0.1"
+"""Where all ranks of a local gang find the control rank."""
+
+Request = list[Any]
+Start = Callable[[Request], int]
+Prepare = Callable[[], Callable[[str], Start]]
+"""Called when the server starts; what it returns is called with the id of the run as soon as it has one."""
+
+
+def by_fork(flow_class: type[Any], flow: str, datastore: Datastore) -> Prepare:
+    """Run each task in the forked process, which has the flow imported already."""
+
+    def prepare() -> Callable[[str], Start]:
+        import threading  # noqa: F401  every task needs it, so it is imported before they are forked
+
+        from ...runtime.runs import read_run
+        from ...runtime.task import GangPlace, TaskRequest, run_task
+        from ...runtime.task import prepare as prepare_tasks
+
+        def for_run(run_id: str) -> Start:
+            run = read_run(datastore, flow, run_id)
+            records = run.records(datastore)
+            prepare_tasks(flow_class, run)
+
+            def start(request: Request) -> int:
+                step, index, round, attempt, gang, caught, retries_left = request
+                address = Address(step, tuple(index), round)
+                _redirect(datastore, records.folder(address, attempt), address)
+                place = None if gang is None else GangPlace(gang[0], gang[1], GANG_MAIN, 0)
+                task = TaskRequest(address, attempt, place, caught, retries_left)
+                errors: list[Exception] = []
+                code: int = run_task(flow_class, run, datastore, task, errors.append)
+                if errors:
+                    # The server passes it on, wherever this process can no longer write.
+                    raise errors[0]
+                finish()
+                return code
+
+            return start
+
+        return for_run
+
+    return prepare
+
+
+def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
+    """Run each task in a fresh interpreter, which imports the flow again."""
+    package = __name__.split(".", maxsplit=1)[0]
+    command = [sys.executable, "-m", f"{package}.runtime", "step"]
+    common = {
+        **os.environ,
+        contract.DATASTORE: datastore.url,
+        contract.FLOW_FILE: file,
+        contract.FLOW_NAME: flow,
+        "PYTHONUNBUFFERED": "1",
+    }
+    # A flowc that was found beside the flow or on a changed sys.path must be found by the fresh interpreter, too.
+    home = os.path.dirname(os.path.abspath(sys.modules[package].__file__ or ""))
+    if os.path.basename(home) == package:
+        common["PYTHONPATH"] = os.pathsep.join(filter(None, (common.get("PYTHONPATH"), os.path.dirname(home))))
+
+    def for_run(run_id: str) -> Start:
+        def start(request: Request) -> int:
+            step, index, round, attempt, gang, caught, _ = request
+            address = Address(step, tuple(index), round)
+            _redirect(datastore, f"{flow}/{run_id}/{address.key}/{attempt}", address)
+            env = {**common, contract.RUN_ID: run_id, contract.ATTEMPT: str(attempt), contract.ROUND: str(round)}
+            if gang is not None:
+                env[contract.GANG_RANK], env[contract.GANG_SIZE] = str(gang[0]), str(gang[1])
+                env[contract.GANG_MAIN] = GANG_MAIN
+            if caught is not None:
+                env[contract.CAUGHT] = json.dumps(caught)
+            os.execve(command[0], [*command, step, "--index", address.task_id], env)  # noqa: S606
+
+        return start
+
+    return lambda: for_run
+
+
+def _redirect(datastore: Datastore, key: str, address: Address) -> None:
+    try:
+        redirect(datastore.path(key))
+    except OSError as error:
+        remedy = "free some space or choose another datastore" if error.errno == errno.ENOSPC else "check the datastore"
+        text = f"the logs of {address} cannot be written: {error.strerror}: {error.filename}; {remedy}"
+        raise DatastoreError(text) from error
