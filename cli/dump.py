@@ -1,0 +1,134 @@
+"""``flowc dump``: the artifacts of a run's tasks."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .invocation import Invocation
+from .options import datastore, with_parameters
+from .screen import print_table, size
+
+if TYPE_CHECKING:
+    from ..runtime.address import Address
+    from ..runtime.artifacts import ArtifactStore
+    from ..runtime.record import Record
+    from ..runtime.runs import RunInfo
+    from .survey import TaskState
+
+_WIDTH = 100
+"""Characters of a value's text in the list of all artifacts."""
+
+
+@click.command("dump")
+@with_parameters(
+    click.Argument(["task"], metavar="RUN[/STEP[/INDEX]]"),
+    click.Option(
+        ["--name", "--include", "names"], metavar="NAME", multiple=True, help="Only this artifact, in full. Repeatable."
+    ),
+    click.Option(["--private"], is_flag=True, help="Also artifacts whose name begins with _."),
+    click.Option(
+        ["--max-value-size"],
+        type=click.IntRange(min=0),
+        default=1000,
+        show_default=True,
+        help="Do not load values that are stored in more bytes than this (a --name is always loaded).",
+    ),
+    click.Option(["--file", "file"], metavar="FILE", help="Pickle {task: {artifact: value}} into this file."),
+    datastore(),
+)
+@click.pass_obj
+def command(
+    invocation: Invocation, task: str, names: tuple[str, ...], private: bool, max_value_size: int, file: str | None
+) -> int:
+    """Print the artifacts of a task (12/train/0.3), of a step's tasks (12/train), or of all of a run (12)."""
+    from ..runtime.artifacts import ArtifactStore
+    from ..runtime.runs import RUNNING, read_status
+    from .selection import find_with_address, open_store, tasks_of
+    from .survey import task_state
+
+    store = open_store(invocation)
+    info, text = find_with_address(invocation, store, task)
+    records = info.records(store)
+    alive = read_status(store, info).state == RUNNING
+    wanted = {part for name in names for part in name.split(",") if part}
+    artifacts = ArtifactStore(store, info.flow)
+    _make_importable(info)
+    found: dict[str, dict[str, Any]] = {}
+    for address in tasks_of(info, records, text):
+        state = task_state(records, address, alive=alive)
+        chosen = _chosen(state.record, wanted, private)
+        if file is not None:
+            found[str(address)] = {name: artifacts.load(ref, name) for name, ref in chosen.items()}
+        else:
+            _print_task(info, state, chosen, artifacts, None if wanted else max_value_size)
+        missing = wanted - set(chosen)
+        if missing and "/" in text:
+            raise click.UsageError(_missing(address, sorted(missing), state.record))
+    if file is not None:
+        with open(file, "wb") as out:
+            pickle.dump(found, out, protocol=4)
+        click.echo(f"{sum(map(len, found.values()))} artifacts of {len(found)} tasks are in {file}", err=True)
+    return 0
+
+
+def _make_importable(info: RunInfo) -> None:
+    """Let values of the flow's own classes load: its folder is where its modules are."""
+    from ..dsl import metaflow_names
+
+    folder = info.source.get("folder")
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+    metaflow_names.install()
+
+
+def _chosen(record: Record | None, wanted: set[str], private: bool) -> dict[str, Any]:
+    refs = dict(record.artifacts) if record is not None else {}
+    if wanted:
+        return {name: ref for name, ref in refs.items() if name in wanted}
+    return {name: ref for name, ref in sorted(refs.items()) if private or not name.startswith("_")}
+
+
+def _missing(address: Address, names: list[str], record: Record | None) -> str:
+    from ..compiler.diagnostics import nearest
+
+    there = sorted(record.artifacts) if record is not None else []
+    near = nearest(names[0], there)
+    hint = f"did you mean {near}?" if near else f"it has {', '.join(there) or 'none'}"
+    return f"{address} has no artifact {names[0]}; {hint}"
+
+
+def _print_task(
+    info: RunInfo, state: TaskState, refs: dict[str, Any], artifacts: ArtifactStore, limit: int | None
+) -> None:
+    note = "" if state.state == "done" else f"  ({state.state})"
+    click.echo(f"{info.prefix}/{state.address}{note}")
+    if limit is None:
+        for name, ref in refs.items():
+            click.echo(f"{name} = {_text(artifacts, name, ref, None)}")
+    elif refs:
+        print_table(
+            ["NAME", "TYPE", "SIZE", "VALUE"],
+            [[name, str(ref.get("type", "")), size(ref.get("size", 0)), _text(artifacts, name, ref, limit)]
+             for name, ref in refs.items()],
+            right=[2],
+        )  # fmt: skip
+    click.echo()
+
+
+def _text(artifacts: ArtifactStore, name: str, ref: Any, limit: int | None) -> str:
+    """A value as text: on one short line where there is a limit; what is too large or does not load says so."""
+    if limit is not None and ref.get("size", 0) > limit:
+        return "(not loaded; see --name and --max-value-size)"
+    try:
+        value = artifacts.load(ref, name)
+        if limit is None:
+            return repr(value)
+        text = " ".join(repr(value).split())
+    except Exception as error:
+        # The value's own code runs here: a class that has changed since must not hide the other artifacts.
+        return f"(cannot be loaded: {error})"
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
