@@ -1,0 +1,63 @@
+"""Fixtures and settings that all rooms share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The tools that generate, run and judge flows are modules of the tests, not of the product.
+sys.path.insert(0, str(Path(__file__).parent / "flows"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle how many examples hypothesis draws."""
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:
+        return
+    settings.register_profile(
+        "flowc",
+        max_examples=int(os.environ.get("FLOWC_EXAMPLES", "60")),
+        derandomize="FLOWC_EXAMPLES" not in os.environ,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    )
+    settings.load_profile("flowc")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """The developer's own FLOWC_ variables must not change what the tests see."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("FLOWC_")}
+    for name in kept:
+        if name != "FLOWC_EXAMPLES":
+            del os.environ[name]
+    yield
+    os.environ.update(kept)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Any:
+    """The target that flows run on: the local backend, unless a test is parametrized with another one."""
+    from flow_target import Local
+
+    return Local(tmp_path)
+
+
+@pytest.fixture
+def write_flow(tmp_path: Path) -> Callable[..., Path]:
+    """Write a flow's source to a file of its own and give its path; ``DSL`` in it is the module to import from."""
+
+    def write(text: str, name: str = "flow.py", dsl: str = "flowc") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace("from DSL import", f"from {dsl} import"))
+        return file
+
+    return write
