@@ -1,0 +1,46 @@
+# make demo    set up and run the main job on real input
+# make test    set up and run every check and test
+# PYTHON=...   the Python (3.10 or later) to set up with; otherwise the first that is found
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+ROOMS := dsl compiler runtime backends cli client
+JOBS ?= 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test test-fast lint docs bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml .ci/setup
+	@.ci/setup
+
+demo: $(READY)
+	$(BIN)/flowc run examples/word_count/flow.py
+
+test: lint
+	$(BIN)/pytest -n $(JOBS) tests
+
+# Everything but the tests marked slow.
+test-fast: $(READY)
+	$(BIN)/pytest -n $(JOBS) -m "not slow" tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	MYPYPATH=$(VENV)/src $(BIN)/mypy $(addprefix -p flowc.,$(ROOMS))
+	$(BIN)/lint-imports
+
+# Regenerate the pages of docs/ that come from the code.
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
+# Compare with Metaflow and with the floor; takes some minutes and wants a quiet machine. BENCH=name runs one.
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf $(VENV) .venvs build dist flowc.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name .pytest_cache -prune -exec rm -rf {} +
