@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..dsl.flow import FlowSpec
 from ..dsl.loading import LoadedFile
 from .diagnostics import CompileError, Diagnostic, Severity, Sources
 from .plan import Plan
-from .values import record
 
 __all__ = ["Compilation", "CompileError", "Diagnostic", "Plan", "Severity", "Sources", "compile_flow"]
 
 
-@record
+@dataclass(eq=False)
 class Compilation:
     """What came of compiling a flow.
 

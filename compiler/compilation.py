@@ -10,7 +10,7 @@ from .checks import run_checks
 from .checks.flow import Flow
 from .configs import resolve_configs
 from .diagnostics import Diagnostic, Sources
-from .frontend import read_flow
+from .flow_source import read_flow
 from .graph import FlowGraph, build_graph
 from .inputs import read_parameters
 from .lower import lower

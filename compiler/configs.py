@@ -11,7 +11,7 @@ from typing import Any
 
 from ..dsl.parameters import Config
 from .diagnostics import Diagnostic, did_you_mean, listed
-from .frontend import FlowSource
+from .flow_source import FlowSource
 from .options import plain_json
 
 

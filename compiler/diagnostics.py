@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from .plan import Span
-from .values import value
 
 if TYPE_CHECKING:
     from .codes import CODES as CODES
@@ -22,7 +22,7 @@ class Severity(Enum):
     NOTE = "note"
 
 
-@value
+@dataclass(frozen=True)
 class Diagnostic:
     """One finding.
 

@@ -23,7 +23,8 @@ _TOP = """# Diagnostics
 
 Errors keep a flow from being compiled or run; warnings and notes do not. The examples below leave out imports and,
 where they do not matter, the class around the steps and its start and end; an arrow marks the line that flowc points
-at. Every example is compiled by the tests. """
+at. Every example that is a flow is compiled by the tests.
+"""
 
 
 def page() -> str:

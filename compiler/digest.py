@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 from ..dsl.loading import module_name
-from .frontend import FlowSource
+from .flow_source import FlowSource
 from .syntax import File
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .plan import Foreach, Gang, Plan, Step, Switch
-from .values import value
 
 
-@value
+@dataclass(frozen=True)
 class Edge:
     """One way from a step to another. ``again`` marks the way back in a loop."""
 

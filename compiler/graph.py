@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..dsl.decorators import FRAMEWORKS
 from ..dsl.flow import class_artifacts
 from ..dsl.parameters import Config, Parameter
 from .diagnostics import nearest
-from .frontend import FlowSource, StepSource
+from .flow_source import FlowSource, StepSource
 from .plan import Branches, End, Foreach, Gang, Leave, Next, Span, Switch
 from .scan import Artifacts, NextUse
 from .syntax import NotConstant, bound_names, constant
-from .values import field, record
 
 KEYWORDS = ("foreach", "num_parallel", "condition")
 
@@ -28,7 +28,7 @@ UNKNOWN = _Unknown()
 """A value that only a run will know."""
 
 
-@record
+@dataclass(eq=False)
 class Target:
     """One step that a call names. ``name`` is None where the expression is not ``self.<name>``."""
 
@@ -39,7 +39,7 @@ class Target:
     case_span: Span | None = None
 
 
-@record
+@dataclass(eq=False)
 class Transition:
     """One call of ``self.next``, read."""
 
@@ -56,7 +56,7 @@ class Transition:
     """The flow parameter that gives ``num_parallel``."""
 
 
-@record
+@dataclass(eq=False)
 class Node:
     """One step of the graph.
 
@@ -98,7 +98,7 @@ class Node:
         return self.transition.span if self.transition else self.source.span
 
 
-@record
+@dataclass(eq=False)
 class FlowGraph:
     """All steps of a flow. ``first`` and ``last`` are None where they are not there or not clear."""
 

@@ -13,7 +13,7 @@ from ..dsl.flow import RESERVED
 from ..dsl.parameters import Config, ConfigExpr, IncludeFile, JSONType, Parameter, resolve
 from . import plan
 from .diagnostics import Diagnostic, Severity, did_you_mean, listed
-from .frontend import FlowSource
+from .flow_source import FlowSource
 from .options import plain_json
 
 OPTIONS = frozenset(["help", "max-num-splits", "max-workers", "run-id-file", "tag"])

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
-
-from .values import field, record
+from dataclasses import dataclass, field
 
 _SWEEPS = 6
 GAP = 36.0
 """The least space between two boxes of a layer."""
 
 
-@record
+@dataclass(eq=False)
 class Layout:
     """Where everything is: the centre of each box, its layer, and the points that each edge passes through."""
 

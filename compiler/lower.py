@@ -7,7 +7,7 @@ from typing import Any
 
 from . import plan
 from .digest import digest
-from .frontend import FlowSource
+from .flow_source import FlowSource
 from .graph import FlowGraph, Node
 from .options import Settings, plain_json
 from .plan import Json, Step

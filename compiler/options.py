@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from ..dsl.declarations import Specification
 from ..dsl.parameters import Config, ConfigExpr, resolve
 from .diagnostics import Diagnostic, did_you_mean, listed
-from .frontend import DecoratorUse, FlowSource
+from .flow_source import DecoratorUse, FlowSource
 from .plan import Json
-from .values import record
 
 
-@record
+@dataclass(eq=False)
 class Settings:
     """One decorator with what is sound of its options. ``given`` holds what was written, ``values`` the defaults as
     well.

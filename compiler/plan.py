@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Union
-
-from .values import field, value
 
 VERSION = 1
 """Version of the JSON form. It goes up when an older reader would misread it."""
@@ -19,7 +17,7 @@ VERSION = 1
 Json = Union[None, bool, int, float, str, list[Any], dict[str, Any]]
 
 
-@value
+@dataclass(frozen=True)
 class Span:
     """A place in the flow's sources. Lines and columns count from 1; ``file`` is relative to the flow's folder."""
 
@@ -36,7 +34,7 @@ class Span:
 # How a step is left -------------------------------------------------------------------------------------------------
 
 
-@value
+@dataclass(frozen=True)
 class Next:
     """To one step."""
 
@@ -48,7 +46,7 @@ class Next:
         return (self.to,)
 
 
-@value
+@dataclass(frozen=True)
 class Branches:
     """To several steps at once, each run once."""
 
@@ -60,7 +58,7 @@ class Branches:
         return self.to
 
 
-@value
+@dataclass(frozen=True)
 class Foreach:
     """To one step for each item of the artifact ``over``; the width is known only at run time."""
 
@@ -73,7 +71,7 @@ class Foreach:
         return (self.to,)
 
 
-@value
+@dataclass(frozen=True)
 class Gang:
     """To one step on ``size`` machines at once.
 
@@ -91,7 +89,7 @@ class Gang:
         return (self.to,)
 
 
-@value
+@dataclass(frozen=True)
 class Switch:
     """To the step whose case equals the artifact ``on``, as text; cases keep the order of the source."""
 
@@ -104,7 +102,7 @@ class Switch:
         return tuple(dict.fromkeys(step for _, step in self.cases))
 
 
-@value
+@dataclass(frozen=True)
 class End:
     """Nowhere: the flow is done."""
 
@@ -122,7 +120,7 @@ _LEAVES: dict[str, type[Any]] = {cls.kind: cls for cls in (Next, Branches, Forea
 # What a step needs and how it behaves -------------------------------------------------------------------------------
 
 
-@value
+@dataclass(frozen=True)
 class Resources:
     """What one task (of a gang: one rank) needs.
 
@@ -143,7 +141,7 @@ class Resources:
     shared_memory: int | None = None
 
 
-@value
+@dataclass(frozen=True)
 class Retry:
     """Up to ``times`` further attempts; retry ``n`` (from 1) comes after ``wait * backoff ** (n - 1)`` seconds."""
 
@@ -152,7 +150,7 @@ class Retry:
     backoff: float = 1.0
 
 
-@value
+@dataclass(frozen=True)
 class Catch:
     """A step that fails for good goes on all the same; ``var`` names the artifact that then holds the failure."""
 
@@ -160,7 +158,7 @@ class Catch:
     print_exception: bool = True
 
 
-@value
+@dataclass(frozen=True)
 class Framework:
     """What is booted in every rank of a gang: ``torchrun``, ``ray``, ...; ``parallel`` boots nothing."""
 
@@ -168,7 +166,7 @@ class Framework:
     options: Mapping[str, Json] = field(default_factory=dict)
 
 
-@value
+@dataclass(frozen=True)
 class Feature:
     """Any other decorator of the step, for the targets that honour it: ``secrets``, ``pypi``, ``card``, ..."""
 
@@ -177,7 +175,7 @@ class Feature:
     span: Span | None = None
 
 
-@value
+@dataclass(frozen=True)
 class Step:
     """One step of the flow.
 
@@ -233,7 +231,7 @@ class Step:
         return tuple(dict.fromkeys(name for group in self.inputs for name in group))
 
 
-@value
+@dataclass(frozen=True)
 class Parameter:
     """An input of the flow.
 
@@ -255,7 +253,7 @@ class Parameter:
     span: Span | None = None
 
 
-@value
+@dataclass(frozen=True)
 class Plan:
     """A whole flow. ``steps`` are in topological order (of the order in the source where that leaves a choice).
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..dsl.declarations import step
-from .frontend import FlowSource, Method, specification
+from .flow_source import FlowSource, Method, specification
 from .syntax import called, lookup
-from .values import field, record
 
 Place = Literal["last", "early", "inside"]
 
@@ -31,7 +31,7 @@ _PLAIN = frozenset(
 )
 
 
-@record
+@dataclass(eq=False)
 class NextUse:
     """One call of ``self.next``: its node, and where in the step it stands."""
 
@@ -41,7 +41,7 @@ class NextUse:
     """The statement that it is inside of: ``if``, ``for``, ``return``, ..."""
 
 
-@record
+@dataclass(eq=False)
 class Scan:
     """What one function does with ``self``."""
 
@@ -52,7 +52,7 @@ class Scan:
     """Whether it hands ``self`` to code that is not seen here, which may set anything."""
 
 
-@record
+@dataclass(eq=False)
 class Artifacts:
     """Every name that the code of the flow can set on ``self``."""
 

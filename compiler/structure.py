@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Union
 
 from .graph import FlowGraph, Node
 from .plan import Branches, Foreach, Gang, Next, Switch
-from .values import field, record
 
 
-@record
+@dataclass(eq=False)
 class Frame:
     """One fan-out around a step: the step that opened it, and the first step of the branch."""
 
@@ -43,7 +43,7 @@ Around = Union[Frame, None, _Lost]
 """The innermost frame around a step; None where there is none."""
 
 
-@record
+@dataclass(eq=False)
 class Misfit:
     """A place where splits and joins do not fit: what, the step, and the other steps that play a part."""
 
@@ -53,7 +53,7 @@ class Misfit:
     split: str = ""
 
 
-@record
+@dataclass(eq=False)
 class Structure:
     """What is known of a graph beyond its edges.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
+from ..dsl.missing_modules import StandIn
 from .diagnostics import Sources
 from .plan import Span
 
@@ -21,7 +23,9 @@ class File:
         self.path = path
         self.name = name
         self.data = data
-        self.tree = ast.parse(data, path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # importing the file has warned already
+            self.tree = ast.parse(data, path)
         self._lines: list[bytes] | None = None
 
     def span(self, node: ast.AST) -> Span:
@@ -225,7 +229,7 @@ def lookup(node: ast.expr, names: Mapping[str, Any]) -> Any:
         return names.get(node.id)
     if isinstance(node, ast.Attribute):
         owner = lookup(node.value, names)
-        if isinstance(owner, type(sys)):
+        if isinstance(owner, (type(sys), StandIn)):
             try:
                 return getattr(owner, node.attr)
             except AttributeError:

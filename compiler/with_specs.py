@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..dsl.declarations import Declared, Specification
 from ..dsl.decorators import BY_LABEL, FRAMEWORKS
 from .diagnostics import Diagnostic, did_you_mean
-from .frontend import DecoratorUse
+from .flow_source import DecoratorUse
 from .options import annotation, fits
-from .values import value
 
 if TYPE_CHECKING:
     from lark import Lark
 
 
-@value
+@dataclass(frozen=True)
 class Word:
     """A value that was written without quotes: what it means depends on what the option takes."""
 

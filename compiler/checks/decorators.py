@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...dsl.declarations import declared_on
 from ..diagnostics import Diagnostic, did_you_mean
-from ..frontend import stray_declarations
+from ..flow_source import stray_declarations
 from .flow import Flow
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .. import plan
-from ..frontend import FlowSource
+from ..flow_source import FlowSource
 from ..graph import FlowGraph
 from ..options import Settings
 from ..scan import Artifacts
 from ..structure import Structure
-from ..values import record
 
 
-@record
+@dataclass(eq=False)
 class Flow:
     """A flow with everything that is known about it."""
 

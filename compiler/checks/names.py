@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ...dsl.declarations import is_step, step
 from ...dsl.flow import RESERVED
 from ..diagnostics import Diagnostic, did_you_mean, listed
-from ..frontend import StepSource
+from ..flow_source import StepSource
 from ..graph import required_arguments
 from ..syntax import called, lookup
 from .flow import Flow

@@ -117,6 +117,22 @@ def test_a_missing_module_is_stood_in_for(write_flow: Writer) -> None:
     assert (item.code, item.severity, item.span and item.span.line) == ("FC008", Severity.NOTE, 1)
 
 
+def test_a_base_class_that_is_not_installed_may_set_anything(write_flow: Writer) -> None:
+    source = (
+        "import nowhere_at_all as n\n"
+        + IMPORT
+        + (
+            "class A(FlowSpec, n.Mixin):\n"
+            "    @step\n    def start(self):\n        self.next(self.work, foreach='items')\n"
+            "    @n.logged(level=3)\n    @step\n    def work(self):\n        self.next(self.join)\n"
+            "    @step\n    def join(self, inputs):\n        self.next(self.end)\n"
+            "    @step\n    def end(self):\n        pass\n"
+        )
+    )
+    result = compile_flow(str(write_flow(source)))
+    assert result.ok and codes(result) == ["FC008"]
+
+
 def test_a_missing_module_stops_a_run(write_flow: Writer) -> None:
     source = IMPORT + "import nowhere_at_all\n" + SOUND.format(name="A")
     code, line, text = only(compile_flow(str(write_flow(source)), stand_in=False))
@@ -191,7 +207,7 @@ def test_an_error_in_a_base_class_is_placed_there(write_flow: Writer) -> None:
     write_flow(IMPORT + SOUND.format(name="BaseFlow").replace("self.end)", "self.ende)"), name="wrong_base.py")
     file = write_flow("from wrong_base import BaseFlow\nclass Real(BaseFlow):\n    pass\n")
     (item,) = compile_flow(str(file)).diagnostics
-    assert (item.code, item.span and item.span.file, item.span and item.span.line) == ("FC109", "wrong_base.py", 5)
+    assert (item.code, item.span and item.span.file, item.span and item.span.line) == ("FC109", "wrong_base.py", 6)
 
 
 def test_classes_in_conditions_and_functions(write_flow: Writer) -> None:
@@ -307,7 +323,7 @@ def test_windows_line_ends_and_tabs(tmp_path: Path) -> None:
     file.write_bytes(text.encode())
     result = compile_flow(str(file))
     code, line, _ = only(result)
-    assert (code, line) == ("FC109", 5)
+    assert (code, line) == ("FC109", 6)
     shown = render(result.diagnostics, result.sources).splitlines()
     assert shown[2].index("^") == shown[1].index("self.ende")
 

@@ -17,7 +17,8 @@ Writer = Callable[..., Path]
 @pytest.mark.parametrize(
     ("given", "size"),
     [
-        (4096, 4096), ("4096", 4096), ("16Gi", 16384), ("16 GiB", 16384), ("500M", 477), ("512Mi", 512), ("1.5Gi", 1536),
+        (4096, 4096), ("4096", 4096), ("16Gi", 16384), ("16 GiB", 16384), ("500M", 477), ("512Mi", 512),
+        ("1.5Gi", 1536),
         ("1T", 953675), ("1e3", 1000), ("1024Ki", 1), ("0.5", 1), (0, 0), (100.5, 101), ("2g", 1908),
     ],
 )  # fmt: skip
@@ -60,7 +61,7 @@ def test_what_is_no_quantity(read: Callable[[float | str], float], given: float 
     [
         ("retry", "retry", {}),
         ("retry:", "retry", {}),
-        ("retry:times=2,minutes_between_retries=0", "retry", {"times": Word("2"), "minutes_between_retries": Word("0")}),
+        ("retry:times=2,backoff=1", "retry", {"times": Word("2"), "backoff": Word("1")}),
         ("kubernetes:image=a/b:1.2,cpu=4", "kubernetes", {"image": Word("a/b:1.2"), "cpu": Word("4")}),
         ("slurm:time=01:30:00", "slurm", {"time": Word("01:30:00")}),
         ('kubernetes:image="a,b"', "kubernetes", {"image": "a,b"}),
@@ -148,7 +149,8 @@ def test_with_mistakes(spec: str, code: str, words: str, write_flow: Writer) -> 
 def test_configs_from_files_and_values(write_flow: Writer, tmp_path: Path) -> None:
     text = whole_flow(
         'one = Config("one", default="one.json")\ntwo = Config("two", required=True)\n'
-        'three = Config("three", default_value="{\\"a\\": 1}")\nfour = Config("four", parser=lambda t: {"lines": t.split()})\n'
+        'three = Config("three", default_value="{\\"a\\": 1}")\n'
+        'four = Config("four", parser=lambda t: {"lines": t.split()})\n'
         'five = Config("five", default=lambda ctx: ctx.flow_name + ".json")\nsix = Config("six")\n'
     )
     file = str(write_flow(text))

@@ -408,7 +408,8 @@ def gather(self, inputs):
     "parameter from a config": 'settings = Config("settings", default_value={"rate": 0.5})\n'
     + 'rate = Parameter("rate", default=settings.rate, type=float)\n',
     "default argument": start("self.next(self.work)") + "\n@step\ndef work(self, times=3):\n    self.next(self.end)\n",
-    "named ends": "@step(start=True)\ndef one(self):\n    self.next(self.two)\n\n@step(end=True)\ndef two(self):\n    pass\n",
+    "named ends": "@step(start=True)\ndef one(self):\n    self.next(self.two)\n\n"
+    "@step(end=True)\ndef two(self):\n    pass\n",
     "one step": "@step(start=True, end=True)\ndef only(self):\n    pass\n",
 }
 
