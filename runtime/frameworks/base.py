@@ -1,0 +1,94 @@
+"""What a framework is to the runtime: one small interface, whatever is booted behind it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...dsl import FlowcError
+from ..gang import GangHandle
+
+
+class FrameworkMissing(FlowcError):
+    """A rank lacks what its framework needs; the text names what to install."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a framework is booted: one rank of a formed gang.
+
+    Attributes
+    ----------
+    gang : GangHandle
+        Its ranks, and the way to talk to them.
+    options : mapping
+        The options of the framework's decorator, as in the Plan.
+    folder : str
+        A folder of this rank's own for as long as the attempt lasts; only its owner may read it.
+    gpus : float
+        Devices that the step asked for on each node (``@resources(gpu=)``); 0 where it asked for none.
+    """
+
+    gang: GangHandle
+    options: Mapping[str, Any]
+    folder: str
+    gpus: float = 0
+
+
+class Framework(Protocol):
+    """One framework. The same object serves every gang, so it holds no state of one.
+
+    Attributes
+    ----------
+    on_control_only : bool
+        Whether the step's body runs on the control rank alone while the workers stand by.
+    """
+
+    on_control_only: bool
+
+    def require(self, options: Mapping[str, Any]) -> None:
+        """Look whether this machine has what the framework needs; called on every rank before the gang forms.
+
+        Raises
+        ------
+        FrameworkMissing
+            Naming the package or program, and how to install it.
+        """
+
+    def boot(self, site: Site) -> AbstractContextManager[Mapping[str, Any]]:
+        """Start the framework around the body; what it yields is added to ``current``. On leaving, nothing of it is left.
+
+        It is called on every rank, and every rank makes the same collective calls in it.
+        """
+
+    def stand_by(self, site: Site) -> None:
+        """What a worker does, inside `boot`, while the body runs on the control rank; only with ``on_control_only``."""
+
+
+MODULES: Mapping[str, str] = {
+    "parallel": "parallel",
+    "torchrun": "torchrun",
+    "deepspeed": "deepspeed",
+    "ray": "ray",
+    "tensorflow": "tensorflow",
+    "mpi": "mpi",
+    "jax": "jax",
+    "dask": "dask",
+}
+"""The module of this package for each framework of the Plan; each has a ``FRAMEWORK``."""
+
+
+def get_framework(name: str) -> Framework:
+    """The framework of that name, imported now.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    module = importlib.import_module(f"{__package__}.{MODULES[name]}")
+    framework: Framework = module.FRAMEWORK
+    return framework

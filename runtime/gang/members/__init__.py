@@ -1,0 +1,1 @@
+"""What each scheduler says about a gang's ranks: one module each, with ``claim(environ)``."""

@@ -1,0 +1,165 @@
+"""The body's output: passed on byte for byte, its last lines kept for the report."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections import deque
+from collections.abc import Iterable
+from typing import Optional
+
+from .loop import Loop
+
+LINES = 20
+"""How many last lines a failure report carries."""
+_LINE_BYTES = 2000
+_QUEUE = 1 << 20
+_READ_SIZE = 1 << 16
+
+
+class LastLines:
+    """The last lines of one stream, each with a running number shared by the streams of a body."""
+
+    def __init__(self, counter: Iterable[int]) -> None:
+        self._numbers = iter(counter)
+        self._lines: deque[tuple[int, bytes]] = deque(maxlen=LINES)
+        self._open = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take output as it came."""
+        # Of a flood only the end can matter; what stands before the last lines stays in one piece and is dropped.
+        pieces = (self._open + data).rsplit(b"\n", LINES + 1)
+        self._open = pieces.pop()[-_LINE_BYTES:]
+        for piece in pieces[-LINES:]:
+            self._lines.append((next(self._numbers), piece[-_LINE_BYTES:]))
+
+    def lines(self) -> list[tuple[int, str]]:
+        """Numbered lines, the oldest first; a last one without its newline counts."""
+        rest = [(next(self._numbers), self._open)] if self._open else []
+        return [(at, line.rstrip(b"\r").decode("utf-8", "backslashreplace")) for at, line in (*self._lines, *rest)]
+
+
+def last_lines(out: LastLines, err: LastLines) -> tuple[str, ...]:
+    """The last lines of a body in the order in which they came; what it said on stderr has precedence."""
+    errors = err.lines()[-LINES:]
+    room = LINES - len(errors)
+    others = out.lines()[-room:] if room else []
+    return tuple(line for _, line in sorted(errors + others))
+
+
+class Relay:
+    """Passes a pipe on to a descriptor without ever blocking the loop.
+
+    Parameters
+    ----------
+    loop : Loop
+        Where it is watched.
+    source : int
+        The pipe's reading end; it belongs to the relay.
+    target : int
+        Where the bytes go; it stays open.
+    lines : LastLines
+        Is shown all of it.
+    """
+
+    def __init__(self, loop: Loop, source: int, target: int, lines: LastLines) -> None:
+        self._loop = loop
+        self._source: Optional[int] = source
+        self._target = target
+        self._lines = lines
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._broken = False
+        try:
+            mode = os.fstat(target).st_mode
+        except OSError:
+            mode, self._broken = 0, True
+        # A file never makes one wait, and no selector takes one. Anything else takes at least PIPE_BUF bytes when
+        # poll(2) calls it writable; the descriptor's flags are shared with other processes and stay as they are.
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+        self._retrying = False
+        os.set_blocking(source, False)
+        loop.watch(source, self._read)
+
+    @property
+    def done(self) -> bool:
+        """Whether the pipe's other end is closed everywhere and all of it has been passed on."""
+        return self._source is None and not self._queue
+
+    def drain(self) -> None:
+        """Take what is in the pipe now."""
+        while self._source is not None and self._queued < _QUEUE and self._take():
+            pass
+
+    def close(self) -> None:
+        """Stop; what is still in the pipe is given up."""
+        self._end_source()
+        self._queue.clear()
+        self._broken = True
+
+    def _read(self, events: int) -> None:
+        self._take()
+
+    def _take(self) -> bool:
+        assert self._source is not None
+        try:
+            data = os.read(self._source, _READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._end_source()
+            return False
+        self._lines.feed(data)
+        if not self._broken:
+            self._queue.append(data)
+            self._queued += len(data)
+            self._write()
+        return True
+
+    def _write(self, events: int = 0) -> None:
+        while self._queue:
+            if self._waits and not self._writable():
+                break
+            data = self._queue[0]
+            try:
+                sent = os.write(self._target, data[: select.PIPE_BUF] if self._waits else data)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                # Nobody reads it any more, or the disk is full: the body must not stall for that.
+                self._broken = True
+                self._queue.clear()
+                self._queued = 0
+                break
+            self._queued -= sent
+            if sent == len(data):
+                self._queue.popleft()
+            else:
+                self._queue[0] = data[sent:]
+        self._pace()
+
+    def _writable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._target, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _pace(self) -> None:
+        # The body waits for a slow reader of its output, as it would without us; the loop does not.
+        if self._source is not None:
+            self._loop.watch(self._source, self._read, read=self._queued < _QUEUE)
+        if self._queue and not self._retrying:
+            self._retrying = True
+            self._loop.after(0.005, self._again)
+
+    def _again(self) -> None:
+        self._retrying = False
+        self._write()
+
+    def _end_source(self) -> None:
+        if self._source is not None:
+            self._loop.unwatch(self._source)
+            os.close(self._source)
+            self._source = None

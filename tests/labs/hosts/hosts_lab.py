@@ -1,0 +1,348 @@
+"""Several hosts on one machine: each with its own network, address, name, processes, mounts, /tmp and shared memory.
+
+A host is a set of namespaces (namespaces(7)) held by a process that is its PID 1 and reaps what is orphaned there; a
+bridge in a network namespace of its own joins them. It takes no root where the kernel gives user namespaces to
+everybody, and nothing but programs of util-linux and iproute2. When the test's process ends, however it ends, the
+hosts end with it: each PID 1 reads a pipe from it.
+
+    with HostsLab(2) as lab:
+        lab.host(1).run(["ping", "-c1", lab.host(0).name])
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+# Read when the tests are collected: while they run, the developer's own settings are out of sight.
+_REQUIRED = os.environ.get("FLOWC_LABS") == "required"
+_PROGRAMS = ("unshare", "nsenter", "mount", "ip", "hostname")
+_NETWORK = "10.77.0"
+
+# Ends with its standard input, which ends with the test; as PID 1 it reaps, and its end ends everything in the host.
+_INIT = """
+import os, select, signal
+read, write = os.pipe()
+os.set_blocking(read, False); os.set_blocking(write, False)
+signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+signal.signal(signal.SIGCHLD, lambda *_: None)
+while True:
+    ready = select.select([0, read], [], [])[0]
+    if read in ready:
+        os.read(read, 4096)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]: pass
+        except ChildProcessError: pass
+    if 0 in ready and not os.read(0, 1): os._exit(0)
+"""
+
+_HOST = """
+set -e
+hostname "$NAME"
+mount -t tmpfs -o mode=1777 lab "$PRIVATE/tmp"
+if [ -n "$FOLDER_IN_TMP" ]; then
+    mkdir -p "$PRIVATE/tmp$FOLDER_IN_TMP"
+    mount --bind "$FOLDER" "$PRIVATE/tmp$FOLDER_IN_TMP"
+fi
+mount --bind "$PRIVATE/hosts" /etc/hosts
+if [ -e /etc/resolv.conf ]; then mount --bind /dev/null /etc/resolv.conf; fi
+mount -t tmpfs -o mode=1777 lab /dev/shm
+mount --rbind "$PRIVATE/tmp" /tmp
+ip link set lo up
+echo ready
+exec "$PYTHON" -ISc "$INIT"
+"""
+
+
+class LabError(Exception):
+    """The lab could not be set up; the message has what the programs said."""
+
+
+class Host:
+    """One host of the lab.
+
+    Attributes
+    ----------
+    index : int
+        From 0.
+    name, address : str
+        Its host name, which all hosts resolve, and its IP address.
+    """
+
+    def __init__(self, lab: HostsLab, index: int) -> None:
+        self._lab = lab
+        self.index = index
+        self.name = f"node{index}"
+        self.address = f"{_NETWORK}.{index + 1}"
+        self.private = lab.folder / f".{self.name}"
+        self.process: subprocess.Popen[str] | None = None
+        self.init = 0
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        uid: int | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen[Any]:
+        """Start a program in the host.
+
+        Parameters
+        ----------
+        argv : sequence of str
+            The program and its arguments.
+        env : mapping, optional
+            Its environment; this process's own if not given.
+        uid : int, optional
+            Run as a user of this number, which needs no entry in the password file.
+        cwd : path, optional
+            Its folder, ``/`` if not given.
+        options
+            For ``subprocess.Popen``. Signals reach the program only from inside: ``run(["kill", ...])``.
+        """
+        user = ["unshare", "-U", f"--map-user={uid}", f"--map-group={uid}", "--"] if uid is not None else []
+        command = [*self._lab.enter(self.init), "-n", "-u", "-m", "-i", "-p", f"--wd={cwd or '/'}", "--", *user, *argv]
+        return subprocess.Popen(command, env=None if env is None else dict(env), **options)
+
+    def run(
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, *, timeout: float = 30.0, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the host to its end, with its output captured; options as for :meth:`popen`."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = self.popen(argv, env, **{**pipes, **options})
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+
+    def processes(self) -> list[str]:
+        """The command lines of what runs in the host, without its PID 1 and zombies."""
+        found = []
+        inside = os.readlink(f"/proc/{self.init}/ns/pid")
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != self.init:
+                try:
+                    if os.readlink(entry / "ns/pid") == inside and (entry / "cmdline").read_bytes():
+                        found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+                except OSError:
+                    continue
+        return found
+
+    def set_names(self, names: Mapping[str, str]) -> None:
+        """Say what the host resolves: name to address, beside localhost. It counts at once."""
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in names.items())]
+        # In place: what is mounted in the host is this very file.
+        (self.private / "hosts").write_text("\n".join(lines) + "\n")
+
+
+class HostsLab:
+    """A number of hosts, from the start of a ``with`` block to its end.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    own_name_on_loopback : bool
+        Each host resolves its own name to 127.0.1.1, as Debian's installer sets it up.
+    rootless : bool, optional
+        Whether to work in a user namespace; by default, if this process is not root's.
+
+    Attributes
+    ----------
+    folder : Path
+        A folder that all hosts see under this path; each has its own /tmp otherwise.
+    """
+
+    def __init__(self, count: int, *, own_name_on_loopback: bool = False, rootless: bool | None = None) -> None:
+        self._count = count
+        self._loopback = own_name_on_loopback
+        self._rootless = os.geteuid() != 0 if rootless is None else rootless
+        self._switch: subprocess.Popen[str] | None = None
+        self.hosts: list[Host] = []
+
+    def host(self, index: int) -> Host:
+        """One of them."""
+        return self.hosts[index]
+
+    def __enter__(self) -> HostsLab:
+        self.folder = Path(tempfile.mkdtemp(prefix="flowc-hosts-")).resolve()
+        self.folder.chmod(0o755)
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end()
+
+    def enter(self, pid: int) -> list[str]:
+        """The start of a command that enters namespaces of a process."""
+        user = ["-U", "--preserve-credentials"] if self._rootless else []
+        return ["nsenter", "-t", str(pid), *user]
+
+    def partition(self, index: int) -> None:
+        """Cut a host off: nothing reaches it and nothing leaves it, and nobody is told."""
+        self._ip(f"link set v{index} nomaster")
+
+    def heal(self, index: int) -> None:
+        """Join it again."""
+        self._ip(f"link set v{index} master lab")
+
+    def kill_power(self, index: int) -> None:
+        """Everything in a host is gone at once, and no connection is closed."""
+        self.partition(index)
+        host = self.hosts[index]
+        os.kill(host.init, signal.SIGKILL)
+        assert host.process is not None
+        host.process.wait(10)
+
+    def _start(self) -> None:
+        user = ["-r"] if self._rootless else []
+        self._switch = _popen(["unshare", *user, "-n", "--", "sh", "-c", "echo ready; exec cat >/dev/null"])
+        _ready(self._switch)
+        self.hosts = [Host(self, index) for index in range(self._count)]
+        for host in self.hosts:
+            host.private.mkdir()
+            names = {other.name: other.address for other in self.hosts}
+            if self._loopback:
+                names[host.name] = "127.0.1.1"
+            host.set_names(names)
+            host.process = self._boot(host)
+        for host in self.hosts:
+            assert host.process is not None
+            _ready(host.process)
+            host.init = _only_child(host.process.pid)
+        joined = ["link set lo up", "link add lab type bridge", "link set lab up"]
+        for host in self.hosts:
+            joined.append(f"link add v{host.index} type veth peer name eth0 netns {host.init}")
+            joined.append(f"link set v{host.index} master lab up")
+        self._ip(*joined)
+        for host in self.hosts:
+            batch = f"addr add {host.address}/24 dev eth0\nlink set eth0 up\n"
+            _run([*self.enter(host.init), "-n", "--", "ip", "-batch", "-"], batch)
+
+    def _boot(self, host: Host) -> subprocess.Popen[str]:
+        assert self._switch is not None
+        system_tmp = Path("/tmp").resolve()
+        in_tmp = f"/{self.folder.relative_to(system_tmp)}" if system_tmp in self.folder.parents else ""
+        (host.private / "tmp").mkdir()
+        settings = {
+            "NAME": host.name,
+            "FOLDER": str(self.folder),
+            "FOLDER_IN_TMP": in_tmp,
+            "PRIVATE": str(host.private),
+            "PYTHON": sys.executable,
+            "INIT": _INIT,
+        }
+        enter = [*self.enter(self._switch.pid), "--"] if self._rootless else []
+        spaces = ["-n", "-u", "-m", "-i", "-p", "--fork", "--kill-child", "--mount-proc"]
+        return _popen([*enter, "unshare", *spaces, "--", "sh", "-c", _HOST], {**os.environ, **settings})
+
+    def _ip(self, *lines: str) -> None:
+        assert self._switch is not None
+        _run([*self.enter(self._switch.pid), "-n", "--", "ip", "-batch", "-"], "\n".join(lines) + "\n")
+
+    def _end(self) -> None:
+        processes = [host.process for host in self.hosts if host.process is not None]
+        for host in self.hosts:
+            if host.process is None or host.process.poll() is not None:
+                continue
+            if host.init:
+                # The process that holds the host goes when this one is gone and reaped.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(host.init, signal.SIGKILL)
+            else:
+                host.process.kill()
+        if self._switch is not None:
+            self._switch.kill()
+            processes.append(self._switch)
+        for process in processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@functools.cache
+def _obstacle() -> str | None:
+    """Why a lab cannot be had here; None if it can."""
+    if not sys.platform.startswith("linux"):
+        return "it needs Linux"
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"it needs {', '.join(missing)} (util-linux, iproute2)"
+    try:
+        with HostsLab(2) as lab:
+            done = lab.host(0).run(["true"])
+            return None if done.returncode == 0 else f"a host runs nothing: {done.stderr.strip()}"
+    except (LabError, OSError, subprocess.SubprocessError) as error:
+        return str(error)
+
+
+def require_lab() -> None:
+    """Skip the test, saying why, where there can be no lab; under FLOWC_LABS=required that is a failure."""
+    why = _obstacle()
+    if why is not None:
+        text = f"no lab of several hosts here: {why}"
+        pytest.fail(text) if _REQUIRED else pytest.skip(text)
+
+
+def _popen(command: list[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True)
+
+
+def _ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None and process.stderr is not None
+    if process.stdout.readline().strip() != "ready":
+        process.kill()
+        raise LabError(process.stderr.read().strip() or "a host did not start")
+
+
+def _run(command: list[str], text: str) -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20)
+    if done.returncode:
+        raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def _only_child(pid: int) -> int:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        found = _children(pid)
+        if found:
+            return found[0]
+        time.sleep(0.002)
+    raise LabError("a host has no first process")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+        return [int(each) for each in done.stdout.split()]
