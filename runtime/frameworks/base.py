@@ -59,7 +59,7 @@ class Framework(Protocol):
         """
 
     def boot(self, site: Site) -> AbstractContextManager[Mapping[str, Any]]:
-        """Start the framework around the body; what it yields is added to ``current``. On leaving, nothing of it is left.
+        """Start the framework around the body; what it yields is added to ``current``. Nothing of it is left after.
 
         It is called on every rank, and every rank makes the same collective calls in it.
         """
