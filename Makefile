@@ -5,6 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+FRAMEWORKS := $(VENV)/frameworks
 ROOMS := dsl compiler runtime backends cli client
 JOBS ?= 2
 
@@ -17,10 +18,14 @@ setup: $(READY)
 $(READY): pyproject.toml .ci/setup
 	@.ci/setup
 
+# torch, Ray, TensorFlow and the others that the tests of gangs boot. The demo and test-fast do without them.
+$(FRAMEWORKS): $(READY) .ci/frameworks
+	@.ci/frameworks
+
 demo: $(READY)
 	$(BIN)/flowc run examples/word_count/flow.py
 
-test: lint
+test: lint $(FRAMEWORKS)
 	$(BIN)/pytest -n $(JOBS) tests
 
 # Everything but the tests marked slow.

