@@ -6,14 +6,38 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Optional
 
+from .errors import FlowcError
+
 
 class ParallelInfo(NamedTuple):
-    """``current.parallel``: where this task stands in its gang."""
+    """``current.parallel``: where this task stands in its gang, and the few things its ranks do together.
+
+    Every rank makes the same calls in the same order. Values are pickled, at most 64 MiB each.
+    """
 
     main_ip: str
     num_nodes: int
     node_index: int
     control_task_id: Optional[str]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        raise self._no_gang("barrier")
+
+    def broadcast(self, value: Any = None, root: int = 0) -> Any:
+        """Give every rank the value of the rank ``root``; what other ranks pass is ignored."""
+        raise self._no_gang("broadcast")
+
+    def gather(self, value: Any, root: int = 0) -> Optional[list[Any]]:
+        """Give the rank ``root`` the values of all ranks, in rank order; the others get None."""
+        raise self._no_gang("gather")
+
+    def allgather(self, value: Any) -> list[Any]:
+        """Give every rank the values of all ranks, in rank order."""
+        raise self._no_gang("allgather")
+
+    def _no_gang(self, what: str) -> FlowcError:
+        return FlowcError(f"current.parallel.{what} works only in a rank of a gang that has formed")
 
 
 _NEEDS = {
@@ -21,6 +45,7 @@ _NEEDS = {
     "torch": "a step with @torchrun",
     "deepspeed": "a step with @deepspeed",
     "mpi": "a step with @mpi",
+    "dask": "a step with @dask",
     "ray_storage_path": "a step with @metaflow_ray",
     "checkpoint": "a step with @checkpoint",
     "card": "a step with @card",
@@ -35,7 +60,7 @@ class Current:
     """Facts about the running task, each an attribute: ``flow_name``, ``run_id``, ``step_name``, ``task_id``,
     ``retry_count``, ``origin_run_id``, ``pathspec``, ``namespace``, ``username``, ``tags``, ``tempdir``,
     ``is_parallel``, ``parallel``, ``graph`` and, in steps that ask for them, ``torch``, ``deepspeed``, ``mpi``,
-    ``checkpoint``.
+    ``dask``, ``checkpoint``.
 
     Outside a task only ``is_running_flow`` can be asked.
     """
@@ -81,6 +106,13 @@ current = Current()
 def set_current(values: Mapping[str, Any]) -> None:
     """Add facts about the running task; called by the runtime only."""
     current._values.update(values)
+
+
+def swap_current(values: dict[str, Any]) -> dict[str, Any]:
+    """Let these be the facts from now on, and return those before; called by the runtime only."""
+    before = current._values
+    current._values = values
+    return before
 
 
 @contextmanager

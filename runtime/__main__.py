@@ -33,7 +33,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         f"by {contract.ATTEMPT}; the place in a gang by FLOWC_GANG_*.",
     )
     step.add_argument("step", help="name of the step")
-    step.add_argument("--index", default="", help="index in every fan-out around it, as in 0.3")
+    step.add_argument(
+        "--index", default="", help="index in every fan-out around it, as in 0.3; a gang's rank may be left out"
+    )
     given = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         # A line that the step printed is in the log even if the process is killed right after.
@@ -49,20 +51,33 @@ def _step(step: str, index: str) -> int:
     datastore = open_datastore()
     run = read_run(datastore, _required(contract.FLOW_NAME), _required(contract.RUN_ID))
     try:
-        address = Address(step, parse_index(index), _number(contract.ROUND, "1"))
+        place = parse_index(index)
         outline = run.outline
+        planned = outline.steps.get(step)
+        membership = None
+        if planned is not None and planned.kind == "gang":
+            from .gang.membership import detect
+
+            membership = detect()
+            if membership is not None and len(place) == len(planned.scope) - 1:
+                place = (*place, membership.rank)
+        address = Address(step, place, _number(contract.ROUND, "1"))
     except ValueError as error:
         raise ContractError(str(error)) from error
-    attempt = _number(contract.ATTEMPT, "0")
     planned = outline.check(address)
-    gang = None
-    if planned.kind == "gang":
-        from .gang.membership import from_environment
-
-        gang = from_environment()
+    attempt = _number(contract.ATTEMPT, "0")
     retry = planned.retry
-    request = TaskRequest(address, attempt, gang, _caught(), retry is not None and attempt < retry.times)
-    return run_task(_flow_class(run), run, datastore, request)
+    request = TaskRequest(address, attempt, None, _caught(), retry is not None and attempt < retry.times)
+    if planned.kind != "gang":
+        return run_task(_flow_class(run), run, datastore, request)
+    from .gang.membership import Membership
+    from .ranks import run_rank
+
+    if membership is None:
+        if place[-1] != 0:
+            raise ContractError(f"{address} is rank {place[-1]} of a gang, and nothing says how large the gang is")
+        membership = Membership(1, 0, attempt=attempt)
+    return run_rank(_flow_class(run), run, datastore, request, membership)
 
 
 def _flow_class(run: RunInfo) -> type[FlowSpec]:

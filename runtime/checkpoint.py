@@ -136,6 +136,12 @@ class Checkpoints:
         """Whether `directory` began with a checkpoint."""
         return self.directory is not None and self._is_loaded
 
+    def close(self) -> None:
+        """Remove the working folder; called when the task has ended."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
     # Saving ----------------------------------------------------------------------------------------------------------
 
     def save(self, path: Optional[str] = None, name: Optional[str] = None) -> str:

@@ -6,6 +6,9 @@ address or its run is not a variable.
 
 from __future__ import annotations
 
+import os
+from typing import Optional
+
 DATASTORE = "FLOWC_DATASTORE"
 """URL of the datastore's root: ``file:///shared/flowc``, or a plain folder."""
 
@@ -40,6 +43,13 @@ GANG_PORT = "FLOWC_GANG_PORT"
 """TCP port on the control rank at which the gang forms; 0 or unset: one that every rank works out from run, address and
 attempt. If it is taken, the next of a fixed row is."""
 
+GANG_TIMEOUT = "FLOWC_GANG_TIMEOUT"
+"""Seconds within which a gang must have formed; goes before what the step's decorator says (600)."""
+
+PREEMPT_GRACE = "FLOWC_PREEMPT_GRACE"
+"""Seconds that a gang's processes are given to save a checkpoint when their task is asked to end from outside (30; 4 on
+this machine)."""
+
 USER = "FLOWC_USER"
 """Who started the run; otherwise USER or LOGNAME is asked."""
 
@@ -51,3 +61,23 @@ VERIFY = "FLOWC_VERIFY"
 
 METAFLOW = "FLOWC_METAFLOW"
 """``keep``: leave ``import metaflow`` alone. Otherwise it gives flowc when flowc loads the flow."""
+
+
+def seconds(name: str) -> Optional[float]:
+    """The seconds that a variable of the environment gives; None where it is not set.
+
+    Raises
+    ------
+    ValueError
+        If it is no number, or not above 0.
+    """
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}={text!r} is not a number of seconds above 0")
+    return value

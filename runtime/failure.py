@@ -14,12 +14,21 @@ from .record import Failure
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ROOMS = tuple(os.path.join(_PACKAGE, room, "") for room in ("dsl", "runtime", "compiler", "backends", "cli", "client"))
 
+# What a record keeps of a text, in characters; the log has all of it.
+_MESSAGE = 10_000
+_TRACEBACK = 100_000
+
 
 def failure_of(error: BaseException) -> Failure:
-    """The failure that an exception of a step is recorded as."""
+    """The failure that an exception of a step is recorded as; very long texts are shortened."""
     if isinstance(error, SystemExit):
-        return Failure("SystemExit", _exit_message(error), user_traceback(error))
-    return Failure(type(error).__qualname__, _text(error), user_traceback(error))
+        return Failure("SystemExit", _short(_exit_message(error), _MESSAGE), user_traceback(error))
+    text = user_traceback(error)
+    return Failure(type(error).__qualname__, _short(_text(error), _MESSAGE), _short(text, _TRACEBACK))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}\n[...]\n{text[-most // 2 :]}"
 
 
 def _text(error: BaseException) -> str:
@@ -44,7 +53,7 @@ def caught(failure: Failure) -> CaughtFailure:
 def user_traceback(error: BaseException) -> str:
     """The traceback as the author should see it, or only the last line where all of it is flowc's; errors that led to
     it are shown as Python does."""
-    _strip(error, set())
+    _strip(error)
     return "".join(_lines(error))
 
 
@@ -59,16 +68,17 @@ def _lines(error: BaseException) -> Iterator[str]:
     yield from traceback.format_exception(type(error), error, error.__traceback__)
 
 
-def _strip(error: Optional[BaseException], seen: set[int]) -> None:
-    if error is None or id(error) in seen:
-        return
-    seen.add(id(error))
-    error.__traceback__ = _users(error.__traceback__)
-    _strip(error.__cause__, seen)
-    _strip(error.__context__, seen)
-    for inner in getattr(error, "exceptions", ()) or ():
-        if isinstance(inner, BaseException):
-            _strip(inner, seen)
+def _strip(error: BaseException) -> None:
+    seen: set[int] = set()
+    left: list[object] = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = _users(each.__traceback__)
+            # An exception of the author's may have any "exceptions"; a group's are a tuple.
+            inner = getattr(each, "exceptions", ())
+            left += [each.__cause__, each.__context__, *(inner if isinstance(inner, tuple) else ())]
 
 
 def _users(tb: Optional[TracebackType]) -> Optional[TracebackType]:

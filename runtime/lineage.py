@@ -31,11 +31,20 @@ class Lineage:
         ContractError
             If no step before is done and led here.
         """
-        groups = self.outline.parents_of(self.address)
+        address = self.address
+        inputs = self.outline[address.step].inputs
+        if len(inputs) == 1 and len(inputs[0]) == 1 and address.round == 1:
+            # The common case, in few steps: one parent, in one place.
+            above = self.outline[inputs[0][0]]
+            if above.loop is None:
+                record = self._read(Address(above.name, address.index[: len(above.scope)]))
+                if record is not None and record.next is not None and address.step in record.next.to:
+                    return record
+        groups = self.outline.parents_of(address)
         if not groups:
             return None
         found = self._arrived(groups[0])
-        if found is None and self.address.step == self.outline.first and self.address.round == 1:
+        if found is None and address.step == self.outline.first and address.round == 1:
             return None
         return found or self._none(groups[0])
 
@@ -104,16 +113,18 @@ class Lineage:
         if candidate.search:
             rounds = range(candidate.round or self.highest_round(candidate.step), 0, -1)
         for round in rounds:
-            address = Address(candidate.step, candidate.at, round)
-            # The step before is often the one that opened the fan-out, too. The many inputs of a join are not kept.
-            record = self._seen.get(address)
-            if record is None:
-                record = self.records.read(address)
-                if record is None:
-                    continue
-                if len(self._seen) < _KEPT:
-                    self._seen[address] = record
-            yield record
+            record = self._read(Address(candidate.step, candidate.at, round))
+            if record is not None:
+                yield record
+
+    def _read(self, address: Address) -> Optional[Record]:
+        # The step before is often the one that opened the fan-out, too. The many inputs of a join are not kept.
+        record = self._seen.get(address)
+        if record is None:
+            record = self.records.read(address)
+            if record is not None and len(self._seen) < _KEPT:
+                self._seen[address] = record
+        return record
 
     def highest_round(self, step: str) -> int:
         """The highest round of a step at any index."""

@@ -83,6 +83,10 @@ class StepOutline:
     features: Mapping[str, Mapping[str, Any]]
     place: str
     """``file:line`` in the flow; empty where the Plan does not say."""
+    gpus: float = 0
+    """Devices that it asks for."""
+    cpus: float = 0
+    """Cores that it asks for; 0 if it does not say."""
 
     @property
     def opens_fan_out(self) -> bool:
@@ -124,6 +128,8 @@ class StepOutline:
             framework_options=framework.get("options", {}),
             features={item["name"]: item.get("options", {}) for item in data.get("features", ())},
             place=f"{span['file']}:{span['line']}" if span else "",
+            gpus=data.get("resources", {}).get("gpu", 0),
+            cpus=data.get("resources", {}).get("cpu") or 0,
         )
 
 

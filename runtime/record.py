@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from .address import Address
@@ -14,8 +14,9 @@ VERSION = 1
 DONE = "done"
 FAILED = "failed"
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
+# A task that was forked touches as few functions and objects as it can: each costs it a copied page of memory.
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder().raw_decode
 
 
 class Next(NamedTuple):
@@ -59,8 +60,10 @@ class Failure(NamedTuple):
         return self._asdict()
 
 
-@dataclass(frozen=True)
-class Record:
+_NO_ARTIFACTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+
+class Record(NamedTuple):
     """One attempt of a task that came to its end.
 
     Attributes
@@ -83,7 +86,7 @@ class Record:
     state: str
     started: float
     finished: float
-    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    artifacts: Mapping[str, Mapping[str, Any]] = _NO_ARTIFACTS
     next: Optional[Next] = None
     failure: Optional[Failure] = None
     origin: Optional[str] = None
@@ -104,7 +107,7 @@ class Record:
             "state": self.state,
             "started": self.started,
             "finished": self.finished,
-            "artifacts": self.artifacts,
+            "artifacts": dict(self.artifacts),
             "next": None if self.next is None else self.next.to_json(),
             "failure": None if self.failure is None else self.failure.to_json(),
             "origin": self.origin,
@@ -184,10 +187,12 @@ class Records:
         except FileNotFoundError:
             return None
         try:
-            record = Record.from_json(_decode(data.decode()), address)
+            text = data.decode()
+            values, end = _decode(text)
+            record = Record.from_json(values, address)
         except ValueError:
             return None
-        return record if record.attempt == attempt else None
+        return record if record.attempt == attempt and end == len(text) else None
 
     def attempts(self, address: Address) -> list[int]:
         """The attempts that were begun, in order."""
@@ -223,6 +228,10 @@ class Records:
 
     def commit(self, record: Record) -> None:
         """Write the record; from then on the attempt has happened."""
+        if record.next is not None and record.next.kind == "gang":
+            from .gang_token import issue
+
+            issue(self, record)
         key = f"{self.prefix}/{record.address.key}/{record.attempt}/record.json"
         self.datastore.write(key, _encode(record.to_json()).encode())
 
@@ -231,6 +240,6 @@ class Records:
 
         ``origin`` is the run that the record is read from; if that run took it over itself, the first one stays named.
         """
-        copy = replace(record, attempt=0, origin=record.origin or origin)
+        copy = record._replace(attempt=0, origin=record.origin or origin)
         self.commit(copy)
         return copy

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..dsl import FlowcError, FlowSpec
-from ..dsl.current import current_values
+from ..dsl.current import set_current, swap_current
 from .address import Address
 from .context import StepContext, constants
 from .datastore.base import Datastore, DatastoreError
@@ -24,7 +25,17 @@ from .record import DONE, FAILED, Failure, Next, Record
 from .runs import RunInfo
 from .transitions import planned, resolve
 
-__all__ = ["DONE_CODE", "FAILED_CODE", "REFUSED_CODE", "GangPlace", "TaskRequest", "prepare", "run_task"]
+__all__ = [
+    "DONE_CODE",
+    "FAILED_CODE",
+    "REFUSED_CODE",
+    "GangPlace",
+    "Surroundings",
+    "TaskRequest",
+    "fail_task",
+    "prepare",
+    "run_task",
+]
 
 DONE_CODE = 0
 """Exit code of a task that is done; its record says so."""
@@ -61,6 +72,25 @@ class TaskRequest:
     retries_left: bool = False
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a rank of a formed gang runs its body in.
+
+    Parameters
+    ----------
+    facts : mapping
+        Added to ``current``.
+    boot : callable
+        A context manager around the body; what it yields is added to ``current``, too.
+    instead : callable or None
+        Called in place of the body, by a worker of a framework whose body runs on the control rank alone.
+    """
+
+    facts: Mapping[str, Any]
+    boot: Callable[[], AbstractContextManager[Mapping[str, Any]]]
+    instead: Optional[Callable[[], None]] = None
+
+
 class Terminated(SystemExit):
     """SIGTERM, as an exception, so that ``finally`` blocks and context managers of the step run."""
 
@@ -79,6 +109,7 @@ def run_task(
     datastore: Datastore,
     request: TaskRequest,
     report: Optional[Callable[[FlowcError], None]] = None,
+    surroundings: Optional[Surroundings] = None,
 ) -> int:
     """Run one attempt of a task in this process and commit its record.
 
@@ -91,26 +122,45 @@ def run_task(
         The exit code for the process: `DONE_CODE`, `FAILED_CODE`, `REFUSED_CODE`, or 128 plus the signal that ended it.
     """
     try:
-        try:
-            return _Task(flow_class, run, datastore, request).run()
-        except ContractError as error:
-            _tell(f"flowc: {error}\n")
-            if report is not None:
-                report(error)
-            return REFUSED_CODE
-        except DatastoreError as error:
-            _tell(f"flowc: {request.address} could not be recorded: {error}\n")
-            if report is not None:
-                report(error)
-            return FAILED_CODE
-        except Terminated:
-            return TERMINATED_CODE
-    finally:
+        return _Task(flow_class, run, datastore, request, surroundings).run()
+    except ContractError as error:
+        _tell(f"flowc: {error}\n")
+        if report is not None:
+            report(error)
+        return REFUSED_CODE
+    except DatastoreError as error:
+        _tell(f"flowc: {request.address} could not be recorded: {error}\n")
+        if report is not None:
+            report(error)
+        return FAILED_CODE
+    except Terminated:
         _flush()
+        return TERMINATED_CODE
+
+
+def fail_task(
+    flow_class: type[FlowSpec], run: RunInfo, datastore: Datastore, request: TaskRequest, error: Exception
+) -> int:
+    """Record that an attempt failed before its body could begin; tells the error on stderr, returns the exit code.
+
+    Raises
+    ------
+    ContractError, DatastoreError
+        If there is no such task, or nothing can be recorded.
+    """
+    return _Task(flow_class, run, datastore, request)._failed(error)
 
 
 class _Task:
-    def __init__(self, flow_class: type[FlowSpec], run: RunInfo, datastore: Datastore, request: TaskRequest) -> None:
+    def __init__(
+        self,
+        flow_class: type[FlowSpec],
+        run: RunInfo,
+        datastore: Datastore,
+        request: TaskRequest,
+        surroundings: Optional[Surroundings] = None,
+    ) -> None:
+        self.surroundings = surroundings
         self.started = time.time()
         self.request = request
         self.address = request.address
@@ -138,26 +188,37 @@ class _Task:
         values = facts(self.run_info, self.datastore, self.step, self.address, self.request.attempt, self.gang)
         if self.step.env:
             os.environ.update(self.step.env)
-        with current_values(values):
-            if self.request.caught is not None:
-                return self._record_caught(self.request.caught)
-            flow: Optional[FlowSpec] = None
+        before = swap_current(values)
+        try:
+            return self._attempt()
+        finally:
+            swap_current(before)
+            if "checkpoint" in values:
+                values["checkpoint"].close()
+
+    def _attempt(self) -> int:
+        if self.request.caught is not None:
+            return self._record_caught(self.request.caught)
+        flow: Optional[FlowSpec] = None
+        try:
+            flow = self._flow()
+            before = _raise_at_sigterm()
             try:
-                flow = self._flow()
-                before = _raise_at_sigterm()
-                try:
+                if self.surroundings is None:
                     self._body(flow)
-                finally:
-                    if before is not _NOT_MAIN:
-                        signal.signal(signal.SIGTERM, before)
-                artifacts, onward = self._results(flow)
-            except (Terminated, ContractError):
-                raise
-            except BaseException as error:
-                # A store that cannot be written, or an interrupt, is no failure of the step that may be passed over.
-                if flow is None or isinstance(error, (DatastoreError, KeyboardInterrupt)) or not self._catches():
-                    return self._failed(error)
-                return self._caught_here(flow, error)
+                else:
+                    self._surrounded(flow, self.surroundings)
+            finally:
+                if before is not _NOT_MAIN:
+                    _set_handler(_SIGTERM, before)
+            artifacts, onward = self._results(flow)
+        except (Terminated, ContractError):
+            raise
+        except BaseException as error:
+            # A store that cannot be written, or an interrupt, is no failure of the step that may be passed over.
+            if flow is None or isinstance(error, (DatastoreError, KeyboardInterrupt)) or not self._catches():
+                return self._failed(error)
+            return self._caught_here(flow, error)
         self._commit(DONE, artifacts, onward)
         return DONE_CODE
 
@@ -165,6 +226,15 @@ class _Task:
         flow = self.flow_class(use_cli=False)
         self.context.begin(flow)
         return flow
+
+    def _surrounded(self, flow: FlowSpec, surroundings: Surroundings) -> None:
+        set_current(surroundings.facts)
+        with surroundings.boot() as facts:
+            set_current(facts)
+            if surroundings.instead is None:
+                self._body(flow)
+            else:
+                surroundings.instead()
 
     def _body(self, flow: FlowSpec) -> None:
         body = getattr(flow, self.step.name)
@@ -186,7 +256,10 @@ class _Task:
     def _results(self, flow: FlowSpec) -> tuple[dict[str, Any], Next]:
         context = self.context
         parameters = self.run_info.parameters
-        onward = resolve(flow, context.transition, context.outline, self.address, context.store, parameters)
+        if self.surroundings is not None and self.surroundings.instead is not None:
+            onward = planned(context.outline, self.address)
+        else:
+            onward = resolve(flow, context.transition, context.outline, self.address, context.store, parameters)
         catch = self.step.catch
         if catch is not None and catch.var:
             flow.__dict__[catch.var] = None
@@ -257,13 +330,16 @@ class _Task:
 
 
 _NOT_MAIN: Any = object()
+_SIGTERM = int(signal.SIGTERM)
+# Without the enums that signal.signal makes of what it takes and gives.
+_set_handler = getattr(signal, "_signal", signal).signal
 
 
 def _raise_at_sigterm() -> Any:
     """Let SIGTERM raise from now on; what it did before. Only the main thread can say."""
     if threading.current_thread() is not threading.main_thread():
         return _NOT_MAIN
-    return signal.signal(signal.SIGTERM, _end)
+    return _set_handler(_SIGTERM, _end)
 
 
 def _end(number: int, frame: Any) -> None:

@@ -9,9 +9,12 @@ from ...runtime.address import Address
 from ...runtime.outline import StepOutline
 from ...runtime.record import Next, Record
 from .frontier import Family
-from .report import Failure
+from .report import PREEMPTED, Failure
 from .tail import Tail
 from .timers import Timer
+
+MAX_PREEMPTIONS = 20
+"""So many times an attempt may be asked to end from outside and be tried again without using up ``@retry``."""
 
 
 class Member:
@@ -51,6 +54,8 @@ class Attempt:
         What is attempted: the task at that position, or (position 0) all ranks of a gang.
     number : int
         Of the attempt, from 0.
+    preemptions : int
+        How many of the attempts before it were asked to end from outside; they do not count for ``@retry``.
     caught : dict or None
         For ``@catch``: the failure that this attempt only records.
 
@@ -68,18 +73,25 @@ class Attempt:
     """
 
     __slots__ = (
-        "_precedence", "caught", "done", "ending", "failure", "family", "number", "position", "running", "step",
-        "timed_out", "timers",
+        "_precedence", "caught", "done", "ending", "failure", "family", "number", "position", "preemptions", "running",
+        "step", "timed_out", "timers",
     )  # fmt: skip
 
     def __init__(
-        self, step: StepOutline, family: Family, position: int, number: int = 0, caught: dict[str, str] | None = None
+        self,
+        step: StepOutline,
+        family: Family,
+        position: int,
+        number: int = 0,
+        caught: dict[str, str] | None = None,
+        preemptions: int = 0,
     ) -> None:
         self.step = step
         self.family = family
         self.position = position
         self.number = number
         self.caught = caught
+        self.preemptions = preemptions
         self.running: dict[int, Member] = {}
         self.done: list[Member] = []
         self.failure: Failure | None = None
@@ -111,9 +123,15 @@ class Attempt:
     @property
     def retries_left(self) -> int:
         """How many more times the step's ``@retry`` lets it be tried."""
-        if self.step.retry is None or self.caught is not None:
+        retry = self.step.retry
+        if retry is None or retry.times == 0 or self.caught is not None:
             return 0
-        return max(0, self.step.retry.times - self.number)
+        return max(0, retry.times - (self.number - self.preemptions), int(self.preempted))
+
+    @property
+    def preempted(self) -> bool:
+        """Whether it failed only because it was asked to end from outside; after many times that is a failure, too."""
+        return self.failure is not None and self.failure.type == PREEMPTED and self.preemptions < MAX_PREEMPTIONS
 
     @property
     def can_be_caught(self) -> bool:
@@ -122,7 +140,8 @@ class Attempt:
 
     def again(self, caught: dict[str, str] | None = None) -> Attempt:
         """The attempt after this one."""
-        return Attempt(self.step, self.family, self.position, self.number + 1, caught)
+        preemptions = self.preemptions + self.preempted
+        return Attempt(self.step, self.family, self.position, self.number + 1, caught, preemptions)
 
     def offer(self, failure: Failure, record: Record | None) -> bool:
         """Consider a failure for the one that decides; whether it does, so far.
@@ -136,6 +155,26 @@ class Attempt:
         self._precedence = precedence
         self.failure = failure
         return True
+
+    def report(self, failure: Failure, kind: str, own: bool) -> None:
+        """Consider what a rank's supervisor says about the rank that failed first.
+
+        Parameters
+        ----------
+        failure : Failure
+            That rank's.
+        kind : str
+            As in the report; a rank that was lost may yet tell more about itself.
+        own : bool
+            Whether the rank speaks of itself.
+        """
+        if self.timed_out or (self.ending and kind in ("preempted", "formation")):
+            return  # it was told to end because of what is known already
+        precedence = (0.0, 1.0) if kind == "lost" else (-1.0, 0.0)
+        same = self.failure is not None and own and self.failure.rank == failure.rank
+        if precedence < self._precedence or (same and precedence == self._precedence):
+            self._precedence = precedence
+            self.failure = failure
 
     def cancel_timers(self) -> None:
         """Nothing more is to happen to it."""

@@ -7,6 +7,6 @@ from ..base import Capabilities
 CAPABILITIES = Capabilities(
     target="local",
     title="this machine",
-    frameworks=frozenset(["parallel"]),
+    frameworks=frozenset(["parallel", "torchrun", "deepspeed", "ray", "tensorflow", "mpi", "jax", "dask"]),
     features=frozenset(["checkpoint", "project"]),
 )

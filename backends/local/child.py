@@ -12,7 +12,15 @@ from typing import Any
 
 from .processes import adopt_orphans, die_with_parent
 
-_DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+_DEFAULTS = (int(signal.SIGTERM), int(signal.SIGHUP), int(signal.SIGCHLD))
+_SIGINT, _SET_MASK, _DEFAULT = int(signal.SIGINT), int(signal.SIG_SETMASK), int(signal.SIG_DFL)
+# Not those of the signal module, which look for an enum member for every handler: every page that a task writes to is
+# copied for it.
+_plain: Any = getattr(signal, "_signal", signal)
+_set_handler = _plain.signal
+_set_mask = _plain.pthread_sigmask
+
+_ready: tuple[Any, ...] = ()
 
 
 def begin(server: int) -> None:
@@ -27,9 +35,9 @@ def begin(server: int) -> None:
     die_with_parent(server)
     adopt_orphans()
     for number in _DEFAULTS:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _set_handler(number, _DEFAULT)
+    _set_handler(_SIGINT, signal.default_int_handler)
+    _set_mask(_SET_MASK, ())
     gc.enable()
     # What the command line registered for its own end is not for every task to do.
     atexit._clear()
@@ -56,8 +64,17 @@ def redirect(folder: str) -> None:
     for fd, standard in ((nothing, 0), (out, 1), (error, 2)):
         os.dup2(fd, standard)
         os.close(fd)
+    prepare_streams()
+
+
+def prepare_streams() -> None:
+    """Let ``sys.stdout`` and ``sys.stderr`` write UTF-8 line by line. Done in the server, it is done for every task."""
+    global _ready
+    if _ready and _ready[0] is sys.stdout and _ready[1] is sys.stderr:
+        return
     sys.stdout = _line_by_line(sys.stdout, 1)
     sys.stderr = _line_by_line(sys.stderr, 2)
+    _ready = sys.stdout, sys.stderr
 
 
 def _line_by_line(stream: Any, fd: int) -> Any:

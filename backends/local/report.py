@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ...runtime.gang import GangFailure
 
 PROCESS_FAILURE = "ProcessFailure"
 """Type of a failure of a process that left no exception behind."""
+
+PREEMPTED = "Preempted"
+"""Type of the failure of a gang that was asked to end from outside."""
+
+_KINDS = {"abort": "GangAborted", "lost": "RankLost", "preempted": PREEMPTED, "formation": "GangNotFormed"}
 
 
 class Failure(NamedTuple):
@@ -128,3 +136,30 @@ def task_failure(
         message = "ended with exit code 0 without committing its record" if code == 0 else failure.ending
         failure = Failure(address, attempt, kind, message, rank, code, signal_, trace, tuple(last))
     return failure
+
+
+def gang_failure(
+    address: str, attempt: int, report: GangFailure, recorded: Mapping[str, Any] | None, last: Sequence[str]
+) -> Failure:
+    """What to say about the rank that failed first, as the gang reports it.
+
+    Parameters
+    ----------
+    address : str
+        Of that rank.
+    recorded : mapping or None
+        The ``failure`` of its record: type, message, traceback.
+    last : sequence of str
+        The last lines that it wrote.
+    """
+    signal_ = None if report.signal is None else signal_name(report.signal)
+    failure = Failure(address, attempt, PROCESS_FAILURE, "", report.rank, report.exit_code, signal_, "", tuple(last))
+    if report.kind in ("exit", "signal", "abort") and recorded is not None:
+        return failure._replace(
+            type=str(recorded.get("type", PROCESS_FAILURE)),
+            message=str(recorded.get("message", "")),
+            traceback=str(recorded.get("traceback") or ""),
+        )
+    if report.kind in _KINDS:
+        return failure._replace(type=_KINDS[report.kind], message=str(report))
+    return failure._replace(message=failure.ending)

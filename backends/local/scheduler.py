@@ -6,8 +6,9 @@ import select
 import signal
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...runtime import contract, gang_report
 from ...runtime.address import Address
 from ...runtime.outline import FAN_OUTS, Outline
 from ...runtime.record import Next, Records
@@ -27,18 +28,23 @@ from .frontier import Family, Frontier
 from .interrupts import Interrupts
 from .processes import adopt_orphans
 from .ready import ReadyQueue, fits
-from .report import Failure, exit_of, task_failure
+from .report import Failure, exit_of, gang_failure, task_failure
 from .resume import Cloner
 from .server import Handle
 from .settings import LocalSettings
+from .starters import GANG_GRACE as CHECKPOINT_GRACE
 from .tail import Tail, last_lines
 from .timers import Timers
+
+if TYPE_CHECKING:
+    from ...runtime.gang import GangFailure
 
 STOP_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL when a run ends early or an attempt takes too long."""
 
-GANG_GRACE = 2.0
-"""The same for the ranks of a gang of which one has failed."""
+GANG_GRACE = 6.0
+"""The same for the ranks of a gang of which one has failed. Each of them ends its own processes in less time; this is
+for one that does not."""
 
 _LOOK = 0.1
 _SLICE = 0.05
@@ -261,29 +267,51 @@ class Scheduler:
             member.caught = record.failure is not None
             attempt.done.append(member)
             return
-        if self.state is not None or (attempt.ending and not attempt.timed_out):
+        if self.state is not None:
             self._tell(TaskStopped(member.address, attempt.number))
             return
+        report = gang_report.read(self._records, member.address, attempt.number) if attempt.gang else None
+        code, name = exit_of(status)
         if attempt.timed_out:
             assert attempt.failure is not None
-            code, name = exit_of(status)
             if attempt.failure.address == str(member.address):
                 attempt.failure = attempt.failure._replace(exit_code=code, signal=name, last_lines=self._last(member))
                 failed.append((member, attempt.failure))
             else:
                 self._tell(TaskStopped(member.address, attempt.number))
             return
-        failure = task_failure(
-            str(member.address),
-            attempt.number,
-            member.rank,
-            status,
-            None if record is None or record.failure is None else record.failure.to_json(),
-            note,
-            self._last(member),
-        )
-        attempt.offer(failure, record)
-        failed.append((member, failure))
+        if report is not None:
+            self._reported(member, report)
+        elif attempt.ending and name in ("SIGTERM", "SIGKILL"):
+            pass  # it ended because it was told to
+        else:
+            failure = task_failure(
+                str(member.address),
+                attempt.number,
+                member.rank,
+                status,
+                None if record is None or record.failure is None else record.failure.to_json(),
+                note,
+                self._last(member),
+            )
+            attempt.offer(failure, record)
+            if not attempt.gang:
+                failed.append((member, failure))
+                return
+        if attempt.failure is not None and attempt.failure.address == str(member.address):
+            failed.append((member, attempt.failure))
+        else:
+            self._tell(TaskStopped(member.address, attempt.number))
+
+    def _reported(self, member: Member, report: GangFailure) -> None:
+        """Every rank of a gang says the same about the one that failed first, whichever is heard first."""
+        attempt = member.attempt
+        address = attempt.addresses[report.rank]
+        record = self._records.read(address, attempt.number)
+        recorded = None if record is None or record.failure is None else record.failure.to_json()
+        own = member.rank == report.rank
+        last = self._last(member) if own else report.last_lines
+        attempt.report(gang_failure(str(address), attempt.number, report, recorded, last), report.kind, own)
 
     def _last(self, member: Member) -> tuple[str, ...]:
         folder = self._records.datastore.path(self._records.folder(member.address, member.attempt.number))
@@ -310,7 +338,9 @@ class Scheduler:
         if attempt.retries_left:
             assert attempt.step.retry is not None
             following = attempt.again()
-            wait = attempt.step.retry.wait_before(following.number)
+            wait = (
+                0.0 if attempt.preempted else attempt.step.retry.wait_before(following.number - following.preemptions)
+            )
             self._waiting += 1
             self._timers.after(wait, partial(self._retry, following))
             self._tell(TaskRetrying(attempt.addresses[0], following.number, wait, failure))
@@ -345,18 +375,36 @@ class Scheduler:
 
     # Ending ----------------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _grace(attempt: Attempt) -> float:
+        # The ranks of a gang end their own processes; only one that does not is killed with what it supervises.
+        if not attempt.gang:
+            return STOP_GRACE
+        try:
+            checkpoint = contract.seconds(contract.PREEMPT_GRACE) or CHECKPOINT_GRACE
+        except ValueError:  # which the ranks say themselves
+            checkpoint = CHECKPOINT_GRACE
+        return max(STOP_GRACE, checkpoint + 1.0)
+
     def _timeout(self, attempt: Attempt) -> None:
         if attempt.ending:
             return
         seconds = attempt.step.timeout
-        late = min(attempt.running.values(), key=lambda member: member.rank or 0)
-        ranks = [str(member.rank) for member in attempt.running.values()]
+        running = sorted(attempt.running.values(), key=lambda member: member.rank or 0)
+        if attempt.gang:
+            # The control rank stays until all are done; one that has committed its work is not late.
+            running = [m for m in running if not self._committed(m)] or running
+        late, ranks = running[0], [str(member.rank) for member in running]
         message = f"took longer than {seconds:g} s (@timeout)"
         if attempt.gang:
             message += f"; still running: rank {', '.join(ranks)}"
         attempt.failure = Failure(str(late.address), attempt.number, "Timeout", message, late.rank)
         attempt.timed_out = True
-        self._end(attempt, STOP_GRACE)
+        self._end(attempt, self._grace(attempt))
+
+    def _committed(self, member: Member) -> bool:
+        record = self._records.read(member.address, member.attempt.number)
+        return record is not None and record.done
 
     def _end(self, attempt: Attempt, grace: float) -> None:
         attempt.ending = True
@@ -386,7 +434,8 @@ class Scheduler:
         self._timers.clear()
         self._waiting = 0
         self._signal(self._members, signal.SIGTERM)
-        self._timers.after(STOP_GRACE, partial(self._signal, self._members, signal.SIGKILL))
+        grace = max((self._grace(member.attempt) for member in self._members.values()), default=STOP_GRACE)
+        self._timers.after(grace, partial(self._signal, self._members, signal.SIGKILL))
 
     def _lost(self) -> None:
         self.server_lost = True

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .channel import Channel
-from .child import begin
+from .child import begin, prepare_streams
 from .notes import read_notes, write_note
 from .processes import adopt_orphans, kill_children_except, signal_group
 
@@ -123,6 +123,7 @@ class _Server:
 
     def serve(self) -> None:
         adopt_orphans()
+        prepare_streams()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)

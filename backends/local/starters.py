@@ -21,6 +21,9 @@ from .child import finish, redirect
 GANG_MAIN = "127.0.0.1"
 """Where all ranks of a local gang find the control rank."""
 
+GANG_GRACE = 4.0
+"""Seconds that a gang's processes have to save a checkpoint, where FLOWC_PREEMPT_GRACE does not say."""
+
 Request = list[Any]
 Start = Callable[[Request], int]
 Prepare = Callable[[], Callable[[str], Start]]
@@ -34,22 +37,33 @@ def by_fork(flow_class: type[Any], flow: str, datastore: Datastore) -> Prepare:
         import threading  # noqa: F401  every task needs it, so it is imported before they are forked
 
         from ...runtime.runs import read_run
-        from ...runtime.task import GangPlace, TaskRequest, run_task
+        from ...runtime.task import TaskRequest, run_task
         from ...runtime.task import prepare as prepare_tasks
 
         def for_run(run_id: str) -> Start:
             run = read_run(datastore, flow, run_id)
             records = run.records(datastore)
             prepare_tasks(flow_class, run)
+            if any(step.kind == "gang" for step in run.outline.steps.values()):
+                from ...runtime import ranks  # noqa: F401  imported before the ranks are forked, as threading is
 
             def start(request: Request) -> int:
                 step, index, round, attempt, gang, caught, retries_left = request
                 address = Address(step, tuple(index), round)
                 _redirect(datastore, records.folder(address, attempt), address)
-                place = None if gang is None else GangPlace(gang[0], gang[1], GANG_MAIN, 0)
-                task = TaskRequest(address, attempt, place, caught, retries_left)
+                task = TaskRequest(address, attempt, None, caught, retries_left)
                 errors: list[Exception] = []
-                code: int = run_task(flow_class, run, datastore, task, errors.append)
+                if gang is None:
+                    code: int = run_task(flow_class, run, datastore, task, errors.append)
+                else:
+                    from ...runtime.gang import Membership
+                    from ...runtime.ranks import run_rank
+
+                    rank, size = gang
+                    membership = Membership(size, rank, GANG_MAIN, attempt)
+                    code = run_rank(
+                        flow_class, run, datastore, task, membership, preempt_grace=GANG_GRACE, report=errors.append
+                    )
                 if errors:
                     # The server passes it on, wherever this process can no longer write.
                     raise errors[0]
@@ -88,6 +102,7 @@ def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
             if gang is not None:
                 env[contract.GANG_RANK], env[contract.GANG_SIZE] = str(gang[0]), str(gang[1])
                 env[contract.GANG_MAIN] = GANG_MAIN
+                env.setdefault(contract.PREEMPT_GRACE, str(GANG_GRACE))
             if caught is not None:
                 env[contract.CAUGHT] = json.dumps(caught)
             os.execve(command[0], [*command, step, "--index", address.task_id], env)  # noqa: S606

@@ -53,6 +53,10 @@ class Datastore(abc.ABC):
         """Set a key, replacing what was there."""
 
     @abc.abstractmethod
+    def write_private(self, key: str, data: Bytes) -> None:
+        """Set a key that, where the datastore has such permissions, only its owner may read."""
+
+    @abc.abstractmethod
     def put(self, key: str, pieces: Sequence[Bytes]) -> None:
         """Set a key to the pieces one after the other, without copying them together first."""
 

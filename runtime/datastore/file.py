@@ -103,7 +103,7 @@ class FileDatastore(Datastore):
             raise self.error("read", path, error) from error
 
     def exists(self, key: str) -> bool:
-        return os.path.exists(f"{self.root}/{key}")
+        return os.access(f"{self.root}/{key}", os.F_OK)
 
     def list(self, prefix: str) -> tuple[str, ...]:
         path = f"{self.root}/{prefix}"
@@ -119,9 +119,12 @@ class FileDatastore(Datastore):
     def write(self, key: str, data: Bytes) -> None:
         self.put(key, (data,))
 
-    def put(self, key: str, pieces: Sequence[Bytes]) -> None:
+    def write_private(self, key: str, data: Bytes) -> None:
+        self.put(key, (data,), 0o600)
+
+    def put(self, key: str, pieces: Sequence[Bytes], mode: int = 0o666) -> None:
         path = f"{self.root}/{key}"
-        temporary = self._write_temporary(path, pieces)
+        temporary = self._write_temporary(path, pieces, mode)
         try:
             os.replace(temporary, path)
         except BaseException as error:
@@ -143,15 +146,15 @@ class FileDatastore(Datastore):
         finally:
             _unlink(temporary)
 
-    def _write_temporary(self, path: str, pieces: Iterable[Bytes]) -> str:
+    def _write_temporary(self, path: str, pieces: Iterable[Bytes], mode: int = 0o666) -> str:
         folder, _, base = path.rpartition("/")
         temporary = f"{folder}/.{base[:80]}.{os.getpid():x}-{os.urandom(4).hex()}{_TEMPORARY}"
         try:
             try:
-                fd = os.open(temporary, _WRITE, 0o666)
+                fd = os.open(temporary, _WRITE, mode)
             except FileNotFoundError:
                 os.makedirs(folder, exist_ok=True)
-                fd = os.open(temporary, _WRITE, 0o666)
+                fd = os.open(temporary, _WRITE, mode)
         except OSError as error:
             raise self.error("write", path, error) from error
         try:

@@ -30,12 +30,18 @@ class Site:
         A folder of this rank's own for as long as the attempt lasts; only its owner may read it.
     gpus : float
         Devices that the step asked for on each node (``@resources(gpu=)``); 0 where it asked for none.
+    source : str
+        The folder of the flow's file, where scripts are looked for that are not in the current one.
+    storage : str
+        A place in the datastore that belongs to the gang, whatever the attempt; nothing need be there yet.
     """
 
     gang: GangHandle
     options: Mapping[str, Any]
     folder: str
     gpus: float = 0
+    source: str = ""
+    storage: str = ""
 
 
 class Framework(Protocol):

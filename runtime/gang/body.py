@@ -35,7 +35,7 @@ class Body:
         Of the supervisor.
     code : callable or sequence of str
         What runs.
-    rank, members
+    rank, members, key
         What its handle says.
     environment : mapping
         Variables set on top of this process's own.
@@ -54,6 +54,7 @@ class Body:
         rank: int,
         members: tuple[Member, ...],
         *,
+        key: bytes,
         environment: Mapping[str, str],
         outputs: tuple[int, int],
         signals: processes.Signals,
@@ -72,7 +73,7 @@ class Body:
         try:
             self.pid = os.fork()
             if self.pid == 0:
-                _child(parent, loop, signals, before, theirs, ours, pipes, code, rank, members, environment)
+                _child(parent, loop, signals, before, theirs, ours, pipes, code, rank, members, key, environment)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
@@ -126,6 +127,7 @@ def _child(
     code: BodyCode,
     rank: int,
     members: tuple[Member, ...],
+    key: bytes,
     environment: Mapping[str, str],
 ) -> None:
     status = 1
@@ -148,7 +150,7 @@ def _child(
         if callable(code):
             sys.stdout = sys.__stdout__ = _text(1)  # type: ignore[misc]
             sys.stderr = sys.__stderr__ = _text(2)  # type: ignore[misc]
-            status = _run(code, GangHandle(sock, rank, members))
+            status = _run(code, GangHandle(sock, rank, members, key))
         else:
             sock.close()
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, and inherited otherwise

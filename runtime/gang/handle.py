@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Optional
 
 from .collectives import CHUNK, WINDOW, describe
 from .failure import CollectiveError, GangAborted, GangError
-from .wire import MEMBER_BODY, MEMBER_HEADER, Buffer, Frame, FrameReader, WireError, encode
+from .wire import MEMBER_BODY, MEMBER_HEADER, Buffer, Frame, FrameReader, WireError, derived, encode
 
 MAX_VALUE = 64 << 20
 """Largest pickled value, in bytes, that a rank may hand to a collective."""
@@ -56,10 +56,13 @@ class GangHandle:
         The rank this code runs in.
     members : tuple of Member
         All ranks, in order.
+    key : bytes
+        What :meth:`secret` derives from; the same on every rank of the attempt.
     """
 
-    def __init__(self, sock: socket.socket, rank: int, members: tuple[Member, ...]) -> None:
+    def __init__(self, sock: socket.socket, rank: int, members: tuple[Member, ...], key: bytes) -> None:
         sock.setblocking(True)
+        self._key = key
         self.rank = rank
         self.members = members
         self._sock = sock
@@ -73,6 +76,10 @@ class GangHandle:
     def size(self) -> int:
         """World size."""
         return len(self.members)
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes for a purpose, the same on every rank of this attempt, and nobody else's; they never travel."""
+        return derived(self._key, purpose)
 
     def barrier(self) -> None:
         """Wait until every rank is here.

@@ -21,7 +21,7 @@ from .failure import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangFail
 from .handle import Member
 from .loop import Loop
 from .membership import Membership
-from .wire import Frame, GangName
+from .wire import Frame, GangName, body_key
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ class Supervisor:
             self.setting.code,
             self.rank,
             members,
+            key=body_key(self.setting.token, self.setting.name),
             environment=environment,
             outputs=self.setting.outputs,
             signals=self._signals,

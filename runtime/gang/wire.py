@@ -215,6 +215,16 @@ def _digest(token: bytes, *fields: Union[str, int]) -> bytes:
     return mac.digest()
 
 
+def body_key(token: bytes, name: GangName) -> bytes:
+    """What the bodies of an attempt may derive secrets from; the token cannot be worked out of it."""
+    return _digest(token, "key of the bodies", VERSION, name.run, name.address, name.attempt)
+
+
+def derived(key: bytes, purpose: str) -> bytes:
+    """A secret of 32 bytes for one purpose."""
+    return _digest(key, "secret of the bodies", purpose)
+
+
 def _nonce(header: dict[str, Any]) -> str:
     nonce = header.get("nonce")
     if not isinstance(nonce, str) or len(nonce) != 2 * _NONCE_SIZE:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc import FlowSpec, current, step
+from flowc.compiler.plan import Feature
 from flowc.runtime.address import Address
 from flowc.runtime.checkpoint import CheckpointError, Checkpoints
 from flowc.runtime.datastore import DatastoreError, FileDatastore
 from flowc.runtime.datastore import file as file_module
 from flowc.runtime.runs import RunInfo, create_run
 from plans import End, plan, task
+from task_lab import Lab
 
 PLAN = plan(task("start", End())).to_json()
 
@@ -164,3 +167,26 @@ def test_what_cannot_be_saved(
     with pytest.raises(DatastoreError, match="is full"):
         points.save(str(tmp_path / "f"))
     assert os.listdir(store.path("F/1/train/0.1/checkpoints")) == []
+
+
+def test_a_step_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    folders: list[str] = []
+
+    class F(FlowSpec):
+        @step
+        def start(self):
+            folders.append(current.checkpoint.directory)
+            state = Path(current.checkpoint.directory, "epoch")
+            self.began_at = int(state.read_text()) if current.checkpoint.is_loaded else 0
+            for epoch in range(self.began_at, 5):
+                if epoch == 3 and current.retry_count == 0:
+                    raise RuntimeError("out of luck")
+                state.write_text(str(epoch + 1))
+                current.checkpoint.save(name=f"epoch-{epoch}")
+
+    shape = plan(task("start", End(), features=(Feature("checkpoint"),)))
+    lab = Lab(tmp_path, shape, F)
+    lab.failed("start", 0)
+    lab.task("start", 1)
+    assert lab.value("start", "began_at") == 3
+    assert len(set(folders)) == 2 and not any(map(os.path.exists, folders)), "working folders go with the attempt"

@@ -98,7 +98,13 @@ def test_the_graph(tmp_path: Path) -> None:
             self.matching = graph["steps"]["start"]["matching_join"]
             self.next(self.a, self.b)
 
-        a = b = start
+        @step
+        def a(self):
+            pass
+
+        @step
+        def b(self):
+            pass
 
     lab = Lab(tmp_path, BRANCHES, F)
     lab.done("start")

@@ -70,10 +70,9 @@ def merges(**options: Any) -> Any:
 
 def test_what_branches_agree_on(tmp_path: Path) -> None:
     array = np.arange(50_000)
-    lab = branches(
-        tmp_path, sets(only_a=1, both=[1, {"x": 2}], array=array.copy()), sets(only_b=2, both=[1, {"x": 2}], array=array.copy()),
-        merges(), sets(same="s"),
-    )  # fmt: skip
+    a = sets(only_a=1, both=[1, {"x": 2}], array=array.copy())
+    b = sets(only_b=2, both=[1, {"x": 2}], array=array.copy())
+    lab = branches(tmp_path, a, b, merges(), sets(same="s"))
     lab.done("join", "end")
     values = lab.values("join")
     assert np.array_equal(values.pop("array"), array)

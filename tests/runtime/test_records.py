@@ -39,6 +39,8 @@ RECORDS = st.builds(
     st.none() | NEXTS,
     st.none() | st.builds(Failure, TEXT, TEXT, TEXT),
     st.none() | TEXT,
+    rank=st.none(),
+    size=st.none(),
 )
 
 

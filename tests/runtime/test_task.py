@@ -24,6 +24,7 @@ from plans import (
     Foreach,
     Gang,
     Next,
+    Switch,
     plan,
     task,
 )
@@ -350,6 +351,115 @@ def test_loops_of_different_length_in_a_foreach(tmp_path: Path) -> None:
     lab.done("start", "work/0", "work/1", "work/2", "work@2/1", "work@2/2", "work@3/1")
     lab.done("leave/0", "leave/1", "leave/2", "join")
     assert lab.value("join", "all") == [(1, 1, 0), (3, 3, 1), (2, 2, 2)]
+
+
+def test_branches_of_different_length_in_a_loop(tmp_path: Path) -> None:
+    class F(FlowSpec):
+        @step
+        def start(self):
+            self.n = self.rounds = 0
+            self.next(self.s)
+
+        @step
+        def s(self):
+            self.next(self.a, self.b)
+
+        @step
+        def a(self):
+            self.n += 1
+            self.again = "yes" if self.n == 1 else "no"
+            self.next({"yes": self.a, "no": self.a2}, condition="again")
+
+        @step
+        def a2(self):
+            self.next(self.j)
+
+        @step
+        def b(self):
+            self.mark = f"b of {self.rounds}"
+            self.next(self.j)
+
+        @step
+        def j(self, inputs):
+            self.got = (inputs.a2.n, inputs.b.mark)
+            self.n, self.rounds = inputs.a2.n, inputs.b.rounds + 1
+            self.next(self.c)
+
+        @step
+        def c(self):
+            self.more = "yes" if self.rounds < 2 else "no"
+            self.next({"yes": self.s, "no": self.end}, condition="more")
+
+        @step
+        def end(self):
+            pass
+
+    inside = {"loop": "s"}
+    shape = plan(
+        task("start", Next("s")),
+        task("s", Branches(("a", "b")), ("start", "c"), **inside),
+        task("a", Switch("again", (("yes", "a"), ("no", "a2"))), ("s", "a"), repeats=("a",), **inside),
+        task("a2", Next("j"), "a", **inside),
+        task("b", Next("j"), "s", **inside),
+        task("j", Next("c"), "a2", "b", joins="s", **inside),
+        task("c", Switch("more", (("yes", "s"), ("no", "end"))), "j", repeats=("s",), **inside),
+        task("end", End(), "c"),
+    )
+    lab = Lab(tmp_path, shape, F)
+    lab.done("start", "s", "a", "a@2", "b", "a2@2", "j@2")
+    assert lab.value("j@2", "got") == (2, "b of 0")
+    assert lab.done("c@2").next == Onward("switch", ("s",), round=3, case="yes")
+    lab.done("s@3", "b@3", "a@3", "a2@3", "j@3", "c@3", "end")
+    assert lab.value("end", "got") == (3, "b of 1")
+    lab.done("j@2")
+    assert lab.value("j@2", "got") == (2, "b of 0"), "a later round does not change what an earlier one sees"
+
+
+def test_a_foreach_in_a_loop(tmp_path: Path) -> None:
+    class F(FlowSpec):
+        @step
+        def start(self):
+            self.things = ["a", "b", "c"]
+            self.next(self.s)
+
+        @step
+        def s(self):
+            self.things = self.things[1:]
+            self.next(self.w, foreach="things")
+
+        @step
+        def w(self):
+            self.mine = (self.input, self.foreach_stack())
+            self.next(self.j)
+
+        @step
+        def j(self, inputs):
+            self.all = [i.mine for i in inputs]
+            self.merge_artifacts(inputs, include=["things"])
+            self.next(self.c)
+
+        @step
+        def c(self):
+            self.more = len(self.things) > 1
+            self.next({True: self.s, False: self.end}, condition="more")
+
+        @step
+        def end(self):
+            pass
+
+    inside = {"loop": "s"}
+    shape = plan(
+        task("start", Next("s")),
+        task("s", Foreach("w", "things"), ("start", "c"), **inside),
+        task("w", Next("j"), "s", scope=("s",), **inside),
+        task("j", Next("c"), "w", joins="s", **inside),
+        task("c", Switch("more", (("True", "s"), ("False", "end"))), "j", repeats=("s",), **inside),
+        task("end", End(), "c"),
+    )
+    lab = Lab(tmp_path, shape, F)
+    lab.done("start", "s", "w/0", "w/1", "j", "c", "s@2", "w@2/0", "j@2", "c@2", "end")
+    assert lab.value("j", "all") == [("b", [(0, 2, "b")]), ("c", [(1, 2, "c")])]
+    assert lab.value("end", "all") == [("c", [(0, 1, "c")])]
 
 
 class Ganged(FlowSpec):

@@ -488,6 +488,32 @@ def test_tracebacks_of_files_beside_the_rooms_are_the_authors(tmp_path: Path) ->
         assert "examples/flow.py" in user_traceback(error)
 
 
+def test_very_long_texts_are_shortened_in_the_record(tmp_path: Path) -> None:
+    def start(self: Any) -> None:
+        raise ValueError("begin " + "x" * 1_000_000 + " end")
+
+    lab = Lab(tmp_path, *one(start))
+    failure = lab.failed("start").failure
+    assert failure is not None and len(failure.message) < 11_000 and len(failure.traceback) < 110_000
+    assert failure.message.startswith("begin") and failure.message.endswith(" end") and "[...]" in failure.message
+
+
+def test_a_long_chain_of_errors() -> None:
+    error: Exception = ValueError("first")
+    for number in range(3000):
+        later = ValueError(f"number {number}")
+        later.__context__ = error
+        error = later
+    failure = failure_of(error)
+    assert failure.message == "number 2999"
+
+
+def test_an_exception_with_exceptions_of_its_own_kind() -> None:
+    error = ValueError("x")
+    error.exceptions = 3  # type: ignore[attr-defined]
+    assert failure_of(error).message == "x"
+
+
 def test_failures_of_nested_classes_and_groups() -> None:
     class Inner(Exception): ...
 

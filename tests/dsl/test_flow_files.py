@@ -1,0 +1,251 @@
+"""Loading a flow's file: its name, its helpers, and what stands in for ``metaflow`` and for missing modules."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flowc.dsl.loading import load_file, module_name
+from flowc.dsl.missing_modules import StandIn
+
+FLOW = """
+from {dsl} import FlowSpec, step
+
+class MyFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    path, modules, finders = list(sys.path), set(sys.modules), list(sys.meta_path)
+    yield
+    sys.path[:], sys.meta_path[:] = path, finders
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(folder: Path, text: str, name: str = "my_flow_file.py") -> str:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(textwrap.dedent(text))
+    return str(file)
+
+
+def python(folder: Path, script: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("dsl", ["flowc", "metaflow"])
+def test_a_flow_by_either_name(tmp_path: Path, dsl: str) -> None:
+    loaded = load_file(write(tmp_path, FLOW.format(dsl=dsl)))
+    assert [cls.__name__ for cls in loaded.flows()] == ["MyFlow"]
+    assert (
+        loaded.flow("MyFlow") is loaded.flows()[0] and loaded.flow("Other") is None and loaded.flow("FlowSpec") is None
+    )
+    assert loaded.module.__name__ == "my_flow_file" and loaded.folder == str(tmp_path)
+    assert load_file(loaded.file).module is loaded.module, "a file is loaded once"
+
+
+def test_helpers_beside_the_flow_and_pickles(tmp_path: Path) -> None:
+    write(tmp_path, "class Box:\n    pass\n", "boxes_beside.py")
+    file = write(tmp_path, "from boxes_beside import Box\n" + FLOW.format(dsl="flowc") + "class Own: pass\n")
+    module = load_file(file).module
+    for cls in (module.Box, module.Own):
+        assert type(pickle.loads(pickle.dumps(cls()))) is cls
+
+
+def test_a_flow_in_a_package(tmp_path: Path) -> None:
+    for folder in ("pkg", "pkg/inner"):
+        write(tmp_path, "", f"{folder}/__init__.py")
+    write(tmp_path, "VALUE = 5\n", "pkg/helper.py")
+    file = write(tmp_path, "from ..helper import VALUE\n" + FLOW.format(dsl="flowc"), "pkg/inner/flow.py")
+    loaded = load_file(file)
+    assert loaded.module.__name__ == "pkg.inner.flow" and loaded.module.VALUE == 5
+    assert module_name(file) == ("pkg.inner.flow", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("random.py", "flow_random"),
+        ("flowc.py", "flow_flowc"),
+        ("my-flow.py", "flow_my_flow"),
+        ("2nd.py", "flow_2nd"),
+        ("pytest.py", "flow_pytest"),
+    ],
+)
+def test_names_that_others_have(tmp_path: Path, name: str, module: str) -> None:
+    loaded = load_file(write(tmp_path, FLOW.format(dsl="flowc"), name))
+    assert loaded.module.__name__ == module and sys.modules[module] is loaded.module
+
+
+def test_several_flows_and_bases(tmp_path: Path) -> None:
+    text = """
+    from flowc import FlowSpec, step
+
+    class Base(FlowSpec):
+        @step
+        def start(self): pass
+
+    class First(Base): pass
+    class Second(Base): pass
+    class NoSteps(FlowSpec): pass
+    """
+    loaded = load_file(write(tmp_path, text))
+    assert [cls.__name__ for cls in loaded.flows()] == ["First", "Second"]
+    assert loaded.flow("Base") is not None
+    only = load_file(write(tmp_path, "from flowc import FlowSpec\nclass NoSteps(FlowSpec): pass\n", "only.py"))
+    assert [cls.__name__ for cls in only.flows()] == ["NoSteps"]
+
+
+def test_files_that_do_not_load_leave_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_file(str(tmp_path / "absent.py"))
+    with pytest.raises(SyntaxError):
+        load_file(write(tmp_path, "class X(:\n", "broken_one.py"))
+    with pytest.raises(ZeroDivisionError):
+        load_file(write(tmp_path, "1 / 0\n", "broken_two.py"))
+    with pytest.raises(ModuleNotFoundError):
+        load_file(write(tmp_path, "import no_such_module_anywhere\n", "broken_three.py"))
+    assert not {"broken_one", "broken_two", "broken_three"} & set(sys.modules)
+    file = write(tmp_path, "x = 1\n", "broken_two.py")
+    assert load_file(file).module.x == 1, "it can be mended and loaded"
+
+
+# metaflow -------------------------------------------------------------------------------------------------------------
+
+
+def test_metaflow_is_flowc(tmp_path: Path) -> None:
+    out = python(
+        tmp_path,
+        """
+        from flowc.dsl import metaflow_names
+        metaflow_names.install(); metaflow_names.install()
+        import flowc, metaflow
+        from metaflow import *
+        from metaflow import FlowSpec, JSONType, current, parallel, metaflow_ray
+        from metaflow.cards import Markdown, Table
+        from metaflow.exception import MetaflowException
+        assert FlowSpec is flowc.FlowSpec and step is flowc.step and current is flowc.current
+        assert MetaflowException is flowc.FlowcError
+        Markdown("x").update("y")
+        try:
+            metaflow.no_such_name
+        except AttributeError as error:
+            print(error)
+        try:
+            import metaflow.plugins
+        except ModuleNotFoundError:
+            print("no plugins")
+        """,
+    )
+    assert "flowc stands in for metaflow here and has no metaflow.no_such_name" in out and "no plugins" in out
+
+
+def test_metaflow_can_be_kept(tmp_path: Path) -> None:
+    write(tmp_path, "FlowSpec = 'the other one'\n", "metaflow.py")
+    script = (
+        "from flowc.dsl import metaflow_names; metaflow_names.install(); from metaflow import FlowSpec; print(FlowSpec)"
+    )
+    assert python(tmp_path, script, FLOWC_METAFLOW="keep") == "the other one"
+    assert "flowc" in python(tmp_path, script)
+    assert python(tmp_path, "import metaflow\n" + script.replace("; ", "\n")) == "the other one"
+
+
+# Modules that are not there -------------------------------------------------------------------------------------------
+
+TRAINING = """
+import absent_torch as torch
+import absent_torch.nn.functional as F
+from absent_lightning import Trainer, seed_everything
+import helper_of_training
+try:
+    import absent_optional
+except ImportError:
+    absent_optional = None
+from flowc import FlowSpec, step
+
+class Net(torch.nn.Module):
+    size = 3
+
+@torch.no_grad()
+def predict(x):
+    return x
+
+class MyFlow(FlowSpec):
+    device = str(torch.device("cuda")) and 1
+    version = torch.__version__
+
+    @step
+    @torch.compile
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+
+def test_a_training_stack_that_is_not_installed(tmp_path: Path) -> None:
+    write(
+        tmp_path, "import absent_pandas as pd\nframe: pd.DataFrame | None = pd.DataFrame()\n", "helper_of_training.py"
+    )
+    file = write(tmp_path, TRAINING)
+    with pytest.raises(ModuleNotFoundError, match="absent_torch"):
+        load_file(file)
+    loaded = load_file(file, stand_in=True)
+    missing = {name: (os.path.basename(where), line) for name, where, line in loaded.missing}
+    assert missing == {
+        "absent_torch": ("my_flow_file.py", 2),
+        "absent_lightning": ("my_flow_file.py", 4),
+        "absent_pandas": ("helper_of_training.py", 1),
+    }
+    flow = loaded.flows()[0]
+    assert [cls.__name__ for cls in loaded.flows()] == ["MyFlow"]
+    assert callable(flow.start) and loaded.module.predict(3) == 3 and loaded.module.Net.size == 3
+    assert loaded.module.absent_optional is None, "what the author provided for is left to the author"
+    with pytest.raises(ModuleNotFoundError):
+        __import__("absent_torch_other")
+
+
+def test_what_others_import_is_not_stood_in_for(tmp_path: Path) -> None:
+    library = tmp_path / "elsewhere"
+    write(library, "import absent_deep\n", "library_elsewhere.py")
+    sys.path.insert(0, str(library))
+    file = write(tmp_path / "flows", "import library_elsewhere\n")
+    with pytest.raises(ModuleNotFoundError, match="absent_deep"):
+        load_file(file, stand_in=True)
+
+
+def test_a_stand_in_takes_everything() -> None:
+    thing = StandIn("torch")
+    assert thing.a.b(1, x=2)[3].c is not None and list(thing) == []
+    with thing as inner:
+        assert inner is thing
+    thing.x = 3
+    assert (thing | int) is thing and (int | thing) is thing
+    assert repr(thing) == "<stand-in for torch, which is not installed here>"
+    assert thing.__version__ == "0.0.0" and not hasattr(thing, "__fspath__")
+
+    def function() -> None: ...
+
+    assert thing(function) is function
+    assert issubclass(type("C", thing.__mro_entries__(()), {}), object)

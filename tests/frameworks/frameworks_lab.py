@@ -1,0 +1,160 @@
+"""A folder with a flow of a gang, the ways to run it, and what must be left of it afterwards."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowc.runtime.address import Address
+from flowc.runtime.artifacts import ArtifactStore
+from flowc.runtime.datastore import open_datastore
+from flowc.runtime.record import Record, Records
+from framework_rows import Row
+
+PYTHON = sys.executable
+HEAVY = 110
+"""Seconds that a run may take where a framework has to be loaded on a busy machine."""
+_NOT_OURS = {".keras"}
+"""What Keras leaves in the home folder wherever it is imported."""
+
+
+def require(row: Row) -> None:
+    """Skip the test where a module of the framework is not installed."""
+    for module in row.needs:
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"@{row.decorator} needs {module}, which is not installed")
+
+
+class GangLab:
+    """A flow, its datastore, and a home and a folder for temporary files that are its own."""
+
+    def __init__(self, folder: Path, text: str, files: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        self.home = folder / "home"
+        # Sockets lie in it, whose paths must be short.
+        self.scratch = Path("/tmp") / f"g{uuid.uuid4().hex[:8]}"
+        self.mark = uuid.uuid4().hex
+        for each in (self.home, self.scratch):
+            each.mkdir()
+        self.flow = folder / "flow.py"
+        self.flow.write_text(text)
+        for name, content in (files or {}).items():
+            (folder / name).write_text(content)
+        self.name = "MatrixFlow"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of everything that is run."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWC_")}
+        own = {"HOME": str(self.home), "TMPDIR": str(self.scratch), "FLOWC_DATASTORE": str(self.store)}
+        # Compilers keep what they made, and are slow without it.
+        caches = {"XDG_CACHE_HOME": os.path.join(os.path.expanduser("~"), ".cache")}
+        return {**kept, **own, **caches, "GANG_LAB": self.mark, **more}
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """``flowc run`` in the background."""
+        return subprocess.Popen(
+            [PYTHON, "-m", "flowc", "run", str(self.flow), *arguments],
+            cwd=self.folder,
+            env=self.environment(**more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0, timeout: float = HEAVY, **more: str) -> str:
+        """``flowc run`` to its end; what it printed."""
+        process = self.start(*arguments, **more)
+        try:
+            said = process.communicate(timeout=timeout)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        self.ended = time.time()
+        assert process.returncode == code, said
+        return said
+
+    # What a run left -------------------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> Records:
+        """Of the first run."""
+        return Records(open_datastore(str(self.store)), self.name, "1")
+
+    def record(self, address: str, attempt: int | None = None) -> Record | None:
+        """A task's record."""
+        return self.records.read(Address.parse(address), attempt)
+
+    def artifact(self, address: str, name: str) -> Any:
+        """What a task has left."""
+        record = self.record(address)
+        assert record is not None, f"{address} is not done"
+        return ArtifactStore(open_datastore(str(self.store)), self.name).load(record.artifacts[name], name)
+
+    def failure(self) -> dict[str, Any]:
+        """What the run failed on."""
+        status = json.loads((self.store / self.name / "1" / "status.json").read_text())
+        assert status["state"] == "failed", status
+        failure: dict[str, Any] = status["failure"]
+        return failure
+
+    def log(self, address: str, attempt: int = 0, stream: str = "stdout") -> str:
+        """What a task wrote."""
+        folder = self.store / self.name / "1" / Address.parse(address).key / str(attempt)
+        return (folder / f"{stream}.log").read_text()
+
+    def since_failing(self) -> float:
+        """Seconds from the failure to the end of the run."""
+        return self.ended - (self.folder / "failing").stat().st_mtime
+
+    # What must not be left -------------------------------------------------------------------------------------------
+
+    def processes(self) -> list[str]:
+        """Command lines of everything that was started here and still runs."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environ = (entry / "environ").read_bytes()
+                    words = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if self.mark.encode() in environ:
+                    found.append(words.replace(b"\0", b" ").decode("utf-8", "replace"))
+        return found
+
+    def tokens(self) -> list[bytes]:
+        """The secrets of all gangs, in every way in which they could be written down."""
+        secrets = [path.read_bytes() for path in self.store.rglob("gang.token")]
+        assert secrets
+        return [
+            way for s in secrets for way in (s, s.hex().encode(), base64.b64encode(s).rstrip(b"="), repr(s).encode())
+        ]
+
+    def assert_clean(self, *said: str) -> None:
+        """No process, no file outside the datastore, and no secret anywhere but where it belongs."""
+        deadline = time.monotonic() + 3
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert self.processes() == []
+        assert {path.name for path in self.home.iterdir()} <= _NOT_OURS
+        left = sorted(path.name for path in self.scratch.rglob("*"))
+        assert not left, left
+        self.scratch.rmdir()
+        tokens = self.tokens()
+        for path in self.store.rglob("*"):
+            if path.name == "gang.token":
+                assert path.stat().st_mode & 0o777 == 0o600
+            elif path.is_file():
+                content = path.read_bytes()
+                assert not any(token in content for token in tokens), path
+        assert not any(token in text.encode() for text in said for token in tokens)

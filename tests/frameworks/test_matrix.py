@@ -1,0 +1,77 @@
+"""Every framework on this machine: it succeeds, raises and is tried again, is killed, and misses a rank."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from framework_rows import ROWS as OWN_ROWS
+from framework_rows_control import CONTROL_ROWS
+from frameworks_lab import HEAVY, PYTHON, GangLab, require
+
+ROWS = {**OWN_ROWS, **CONTROL_ROWS}
+NAMES = [name if name == "parallel" else pytest.param(name, marks=pytest.mark.slow) for name in ROWS]
+pytestmark = pytest.mark.timeout(2 * HEAVY)
+
+
+def lab(name: str, tmp_path: Path, *, retry: bool = False) -> GangLab:
+    row = ROWS[name]
+    require(row)
+    return GangLab(tmp_path, row.flow(retry=retry), row.files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_raises_on_one_rank_and_the_second_attempt_succeeds(name: str, tmp_path: Path) -> None:
+    row, gang = ROWS[name], lab(name, tmp_path, retry=True)
+    said = gang.run("--what", "raise")
+    assert f"work/{row.victim} failed in attempt 1: {row.raised}" in said, said
+    assert gang.artifact("join", "values") == row.values(2)
+    assert [gang.record(f"work/{rank}").attempt for rank in range(2)] == [1, 1]
+    gang.assert_clean(said)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_process_ends_all_and_is_named(name: str, tmp_path: Path) -> None:
+    row, gang = ROWS[name], lab(name, tmp_path)
+    said = gang.run("--what", "kill", code=1)
+    failure = gang.failure()
+    victim = row.victim if row.killed_rank is None else row.killed_rank
+    assert (failure["address"], failure["rank"]) == (f"work/{victim}", victim)
+    assert row.killed in said
+    assert gang.since_failing() < row.seconds
+    gang.assert_clean(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [pytest.param(name, size, marks=pytest.mark.slow) for name, row in ROWS.items() for size in row.sizes if size > 2],
+)
+def test_more_ranks(name: str, size: int, tmp_path: Path) -> None:
+    gang = lab(name, tmp_path)
+    gang.run("--ranks", str(size))
+    assert gang.artifact("join", "values") == ROWS[name].values(size)
+    gang.assert_clean()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rank_that_never_starts_is_named(name: str, tmp_path: Path) -> None:
+    gang = lab(name, tmp_path)
+    own = {"FLOWC_FLOW_NAME": gang.name, "FLOWC_RUN_ID": "1", "FLOWC_FLOW_FILE": str(gang.flow)}
+    make = "import sys; from flowc.backends.local.run import *; from flowc.compiler import compile_flow\n"
+    make += "from flowc.runtime.runs import create_run; from flowc.runtime.datastore import open_datastore\n"
+    make += "plan = compile_flow(sys.argv[1]).plan.to_json()\n"
+    make += "create_run(open_datastore(), plan, {'what': '', 'ranks': 2}, file=sys.argv[1])"
+
+    def python(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PYTHON, *words], env=gang.environment(**own, **more), capture_output=True, text=True, timeout=60
+        )
+
+    assert python("-c", make, str(gang.flow)).stderr == ""
+    assert python("-m", "flowc.runtime", "step", "start").returncode == 0
+    rank = {"FLOWC_GANG_SIZE": "2", "FLOWC_GANG_RANK": "0", "FLOWC_GANG_TIMEOUT": "0.5"}
+    done = python("-m", "flowc.runtime", "step", "work", "--index", "0", **rank)
+    assert done.returncode == 69
+    assert done.stderr.count("rank 1") == 1 and "0.5 s" in done.stderr, done.stderr
+    gang.assert_clean(done.stdout, done.stderr)

@@ -1,0 +1,108 @@
+"""What mpirun is told, whoever wrote it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from flowc.runtime.frameworks import mpi_launch
+from flowc.runtime.frameworks.base import FrameworkMissing
+from flowc.runtime.frameworks.mpi_launch import HYDRA, OPEN_MPI, Host, environment, hostfile, hosts, placement
+from flowc.runtime.gang import Member
+
+TWO = [Host("10.0.0.1", "a", 4), Host("10.0.0.2", "b", 4)]
+WITH_FILE = ["--hostfile", "hf"]
+
+
+def test_ranks_on_one_machine_are_one_host_with_the_room_of_all() -> None:
+    members = [Member(0, "a", "10.0.0.1", 2), Member(1, "b", "10.0.0.2", 3), Member(2, "a", "10.0.0.1", 2)]
+    assert hosts(members, None) == [Host("10.0.0.1", "a", 4), Host("10.0.0.2", "b", 3)]
+    assert hosts(members, 1) == [Host("10.0.0.1", "a", 2), Host("10.0.0.2", "b", 1)]
+
+
+def test_a_hostfile_names_addresses_which_nobody_has_to_resolve() -> None:
+    assert hostfile(TWO, OPEN_MPI) == "10.0.0.1 slots=4\n10.0.0.2 slots=4\n"
+    assert hostfile(TWO, HYDRA) == "10.0.0.1:4\n10.0.0.2:4\n"
+    assert hostfile([Host("fd00::1", "six", 1)], OPEN_MPI) == "six slots=1\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], [*WITH_FILE, "-n", "8"]),
+        (["-n", "2"], [*WITH_FILE, "--map-by", "ppr:1:node"]),
+        (["-np", "3"], [*WITH_FILE, "--map-by", "ppr:2:node"]),
+        (["-n", "8"], WITH_FILE),
+        (["-n", "20", "--oversubscribe"], WITH_FILE),
+        (["-n", "2", "--map-by", "core"], WITH_FILE),
+        (["--map-by", "ppr:1:node"], WITH_FILE),
+        (["-n", "2", "--hostfile", "mine"], []),
+        (["-n", "2", "--host=10.0.0.1"], []),
+    ],
+)
+def test_every_host_gets_its_share_and_what_the_user_says_goes_before(words: list[str], expected: list[str]) -> None:
+    assert placement(words, TWO, OPEN_MPI, "hf") == expected
+
+
+def test_hydra_is_told_the_same_in_its_own_words() -> None:
+    assert placement([], TWO, HYDRA, "hf") == ["-f", "hf", "-n", "8"]
+    assert placement(["-n", "2"], TWO, HYDRA, "hf") == ["-f", "hf", "-ppn", "1"]
+    told = environment(TWO, HYDRA, "hf", "/tmp/agent")
+    assert (told["HYDRA_LAUNCHER_EXEC"], told["HYDRA_HOST_FILE"]) == ("/tmp/agent", "hf")
+
+
+def test_a_single_host_needs_no_shares() -> None:
+    assert placement(["-n", "2"], TWO[:1], OPEN_MPI, "hf") == WITH_FILE
+
+
+def test_what_the_user_set_is_left_alone_but_not_what_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRTE_MCA_hwloc_default_binding_policy", "core")
+    monkeypatch.setenv("PRTE_MCA_plm_ssh_agent", "ssh")
+    told = environment(TWO, OPEN_MPI, "hf", "/tmp/agent")
+    assert "PRTE_MCA_hwloc_default_binding_policy" not in told
+    assert told["PRTE_MCA_plm_ssh_agent"] == told["OMPI_MCA_plm_rsh_agent"] == "/tmp/agent"
+    assert told["PRTE_MCA_plm"] == "ssh"
+
+
+def test_an_agent_whose_path_has_a_space_is_found_on_the_path() -> None:
+    told = environment(TWO, OPEN_MPI, "hf", "/my folder/agent")
+    assert told["PRTE_MCA_plm_ssh_agent"] == "agent"
+    assert told["PATH"].split(os.pathsep)[0] == "/my folder"
+
+
+def test_root_is_allowed_where_there_is_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{p}_ALLOW_RUN_AS_ROOT{s}" for p in ("OMPI", "PRTE") for s in ("", "_CONFIRM")]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert all(environment(TWO, OPEN_MPI, "hf", "/a")[name] == "1" for name in names)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert not set(names) & set(environment(TWO, OPEN_MPI, "hf", "/a"))
+
+
+def test_a_missing_compiler_is_named(tmp_path: Path) -> None:
+    mpicc = tmp_path / "mpicc"
+    mpicc.write_text("#!/bin/sh\necho no-such-compiler -I/include\n")
+    mpicc.chmod(0o755)
+    with pytest.raises(FrameworkMissing, match=r"needs the C compiler no-such-compiler.*apt-get install gcc"):
+        mpi_launch.check_compiler(str(mpicc))
+
+
+@pytest.mark.parametrize(
+    ("says", "kind"), [("mpirun (Open MPI) 4.1.4", OPEN_MPI), ("HYDRA build details:", HYDRA), ("?", OPEN_MPI)]
+)
+def test_whose_mpirun_it_is(tmp_path: Path, says: str, kind: str) -> None:
+    mpirun = tmp_path / "mpirun"
+    mpirun.write_text(f"#!/bin/sh\necho '{says}'\n")
+    mpirun.chmod(0o755)
+    assert mpi_launch.flavour(str(mpirun)) == kind
+
+
+def test_only_the_gang_s_own_interface_is_used_where_all_hosts_name_it_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment(TWO, OPEN_MPI, "hf", "/a", ["eth1", "eth1"])["OMPI_MCA_btl_tcp_if_include"] == "eth1"
+    for interfaces in (["eth0", "eth1"], [None, None], ["eth0", None], []):
+        assert "OMPI_MCA_btl_tcp_if_include" not in environment(TWO, OPEN_MPI, "hf", "/a", interfaces)
+    assert "OMPI_MCA_btl_tcp_if_include" not in environment(TWO[:1], OPEN_MPI, "hf", "/a", ["lo"])
+    monkeypatch.setenv("OMPI_MCA_btl_tcp_if_exclude", "lo")
+    assert "OMPI_MCA_btl_tcp_if_include" not in environment(TWO, OPEN_MPI, "hf", "/a", ["eth1", "eth1"])

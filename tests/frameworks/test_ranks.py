@@ -1,0 +1,212 @@
+"""A rank of a gang as a task: its secret, its place, what it lacks, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from framework_rows import PARALLEL, Row
+from frameworks_lab import GangLab
+from test_matrix import ROWS
+
+
+def gang(folder: Path, body: str, *, retry: bool = False, **options: Any) -> GangLab:
+    return GangLab(folder, Row("parallel", body, lambda size: []).flow(retry=retry), options.get("files"))
+
+
+def test_nothing_of_the_secret_is_in_any_process(tmp_path: Path) -> None:
+    lab = gang(
+        tmp_path,
+        """
+        current.parallel.barrier()
+        self.seen = b""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            for name in ("cmdline", "environ"):
+                try:
+                    self.seen += open(f"/proc/{pid}/{name}", "rb").read()
+                except OSError:
+                    pass
+        current.parallel.barrier()
+        """,
+    )
+    said = lab.run()
+    seen = lab.artifact("work/0", "seen")
+    assert lab.mark.encode() in seen
+    assert not any(token in seen for token in lab.tokens())
+    lab.assert_clean(said)
+
+
+def test_current_parallel_is_what_it_was(tmp_path: Path) -> None:
+    lab = gang(
+        tmp_path,
+        """
+        self.info = current.parallel
+        self.value = [tuple(current.parallel), len(current.parallel), current.parallel._fields, current.task_id]
+        self.folder = os.environ["TMPDIR"], os.stat(os.environ["TMPDIR"]).st_mode & 0o777
+        """,
+    )
+    lab.run()
+    for rank in range(2):
+        info, fields, folder = (lab.artifact(f"work/{rank}", name) for name in ("info", "value", "folder"))
+        expected = ("127.0.0.1", 2, rank, "0")
+        assert tuple(info) == expected
+        assert fields == [expected, 4, ("main_ip", "num_nodes", "node_index", "control_task_id"), str(rank)]
+        assert folder[1] == 0o700 and not Path(folder[0]).exists()
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "parallel"])
+def test_what_is_missing_is_said_once_and_before_the_gang_forms(name: str, tmp_path: Path) -> None:
+    row = ROWS[name]
+    # No module and no program is found any more, which is what a bare image has.
+    bare = "import importlib.util, os, shutil\nfind = importlib.util.find_spec\n"
+    bare += f"bare = {BARE!r}\n"
+    bare += "importlib.util.find_spec = lambda name, *rest: None if name.split('.')[0] in bare else find(name, *rest)\n"
+    bare += "shutil.which = lambda *rest, **more: None\nos.environ['PATH'] = '/nowhere'\n"
+    lab = GangLab(tmp_path, bare + row.flow(), row.files)
+    began = time.monotonic()
+    said = lab.run(code=1)
+    assert time.monotonic() - began < 20
+    failure = lab.failure()
+    assert failure["type"] == "FrameworkMissing", said
+    assert "install" in failure["message"]
+    assert said.count("Traceback") == 0
+    assert lab.record("work/0") is None
+    lab.assert_clean(said)
+
+
+BARE = ("torch", "tensorflow", "jax", "ray", "deepspeed", "distributed", "dask", "mpi4py")
+
+
+def test_a_rank_that_is_asked_to_end_may_checkpoint_and_does_not_use_up_a_retry(tmp_path: Path) -> None:
+    lab = gang(
+        tmp_path,
+        """
+        if current.retry_count == 0:
+            current.parallel.barrier()
+            if rank == 0:
+                os.kill(os.getppid(), 15)
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(0.5)
+                open(self.file(f"saved-{rank}"), "w").close()
+        if current.retry_count == 1:
+            raise ValueError("a failure that counts")
+        self.value = current.retry_count
+        """,
+        retry=True,
+    )
+    said = lab.run()
+    assert [lab.artifact(f"work/{rank}", "value") for rank in range(2)] == [2, 2]
+    assert "Preempted: rank 0" in said and "was asked to end by SIGTERM" in said
+    assert (tmp_path / "saved-0").exists() and (tmp_path / "saved-1").exists()
+    lab.assert_clean(said)
+
+
+def test_a_rank_that_will_not_end_is_killed_within_the_stated_grace(tmp_path: Path) -> None:
+    lab = gang(
+        tmp_path,
+        """
+        import signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        current.parallel.barrier()
+        if rank == 0:
+            open(self.file("failing"), "w").close()
+            os.kill(os.getppid(), 15)
+        time.sleep(60)
+        """,
+    )
+    lab.run(code=1, FLOWC_PREEMPT_GRACE="1")
+    assert 0.9 < lab.since_failing() < 3.0
+    assert lab.failure()["type"] == "Preempted"
+    lab.assert_clean()
+
+
+def test_a_supervisor_that_is_killed_takes_the_gang_with_it(tmp_path: Path) -> None:
+    lab = gang(
+        tmp_path,
+        """
+        current.parallel.barrier()
+        if rank == 1:
+            open(self.file("failing"), "w").close()
+            os.kill(os.getppid(), 9)
+        time.sleep(60)
+        """,
+    )
+    lab.run(code=1)
+    failure = lab.failure()
+    assert (failure["rank"], failure["signal"]) == (1, "SIGKILL")
+    assert lab.since_failing() < 3.0
+    time.sleep(0.1)
+    assert lab.processes() == []
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+    lab = gang(tmp_path, "open(self.file(f'up-{rank}'), 'w').close()\ntime.sleep(60)")
+    process = lab.start()
+    deadline = time.monotonic() + 30
+    while not ((tmp_path / "up-0").exists() and (tmp_path / "up-1").exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 130
+    process.communicate()
+    lab.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"FLOWC_GANG_SIZE": "3", "FLOWC_GANG_RANK": "1"}, "was started as one of 3 ranks; the gang was opened with 2"),
+        ({}, "is rank 1 of a gang, and nothing says how large the gang is"),
+        ({"FLOWC_GANG_SIZE": "2", "FLOWC_GANG_RANK": "0"}, "is rank 1 of its gang, but was started as rank 0"),
+        ({"FLOWC_GANG_SIZE": "2", "FLOWC_GANG_RANK": "1", "FLOWC_GANG_TIMEOUT": "soon"}, "is not a number of seconds"),
+    ],
+)
+def test_a_place_that_does_not_fit_is_refused(variables: dict[str, str], said: str, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    lab = GangLab(tmp_path, PARALLEL.flow())
+    lab.run()
+    own = {"FLOWC_FLOW_NAME": lab.name, "FLOWC_RUN_ID": "1", "FLOWC_ATTEMPT": "1", **variables}
+    done = subprocess.run(
+        [sys.executable, "-m", "flowc.runtime", "step", "work", "--index", "1"],
+        env=lab.environment(**own), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "jobset", "batch"])
+def test_a_gang_forms_from_the_schedulers_own_variables(scheduler: str, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    lab = GangLab(tmp_path, PARALLEL.flow())
+    lab.run()
+    own = {"FLOWC_FLOW_NAME": lab.name, "FLOWC_RUN_ID": "1", "FLOWC_ATTEMPT": "1", "FLOWC_GANG_MAIN": "127.0.0.1"}
+    ranks = []
+    for rank in range(2):
+        said = {
+            "slurm": {"SLURM_PROCID": str(rank), "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"},
+            "jobset": {"JOBSET_NAME": "set", "JOB_COMPLETION_INDEX": str(rank), "FLOWC_GANG_SIZE": "2"},
+            "batch": {
+                "AWS_BATCH_JOB_NODE_INDEX": str(rank),
+                "AWS_BATCH_JOB_NUM_NODES": "2",
+                "AWS_BATCH_JOB_MAIN_NODE_INDEX": "0",
+                "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "127.0.0.1",
+            },
+        }[scheduler]
+        ranks.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "flowc.runtime", "step", "work"],
+                env=lab.environment(**own, **said), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+        )  # fmt: skip
+    outputs = [process.communicate(timeout=60)[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], outputs
+    assert [lab.record(f"work/{rank}").attempt for rank in range(2)] == [1, 1]  # type: ignore[union-attr]
+    lab.assert_clean(*outputs)

@@ -1,0 +1,162 @@
+"""``current.torch.run``: what it hands over, what it makes of restarts and elastic nodes, and how it tells failures."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowc.dsl import FlowcError
+from flowc.runtime.frameworks import scripts, torchrun
+from flowc.runtime.frameworks.base import FrameworkMissing, Site
+from framework_rows import Row
+from frameworks_lab import HEAVY, GangLab, require
+from test_environment import HERE, OneHost
+
+FRAMEWORK = torchrun.FRAMEWORK
+
+
+def torch_of(rank: int = 1, **options: Any) -> torchrun.Torch:
+    return torchrun.Torch(Site(OneHost(rank, *HERE), options, "/nowhere"))  # type: ignore[arg-type]
+
+
+def test_static_unless_restarts_or_elastic_nodes_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchrun.environment, "agreed_port", lambda gang: 23456)
+    static = torch_of()._rendezvous([])
+    assert static == [
+        "--nnodes=2", "--local-addr=127.0.0.1", "--node-rank=1", "--master-addr=127.0.0.1", "--master-port=23456"
+    ]  # fmt: skip
+    for given in (["--max-restarts=2"], ["--max_restarts", "2"]):
+        assert torch_of()._rendezvous(given) == [
+            "--nnodes=2", "--local-addr=127.0.0.1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:23456",
+            "--rdzv-id=flowc-23456-0", "--rdzv-conf=is_host=0,last_call_timeout=5",
+        ]  # fmt: skip
+    elastic = torch_of(0)._rendezvous(["--nnodes", "1:2"])
+    assert "--rdzv-backend=c10d" in elastic and "--rdzv-conf=is_host=1,last_call_timeout=5" in elastic
+    assert not any(word.startswith("--nnodes") for word in elastic)
+    assert torch_of()._rendezvous(["--standalone"]) == []
+
+
+def test_what_the_user_says_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchrun.environment, "agreed_port", lambda gang: 23456)
+    given = ["--master_addr=me", "--master-port", "1", "--node_rank=7", "--local-addr=x", "--nnodes=2"]
+    assert torch_of()._rendezvous(given) == []
+
+
+@pytest.mark.parametrize("nodes", ["3", "3:4", "1:1", "two"])
+def test_a_number_of_nodes_that_does_not_fit_the_gang_is_refused(nodes: str) -> None:
+    with pytest.raises(FlowcError, match=f"nnodes={nodes} does not fit a gang of 2 nodes"):
+        torch_of()._rendezvous(["--nnodes", nodes])
+
+
+def test_a_master_port_that_is_taken_is_said_before_torchrun_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(FlowcError, match=rf"master_port={port}\): port {port} of 127.0.0.1 cannot be used"):
+            torch_of(0, master_port=port)._rendezvous([])
+    assert f"--master-port={port}" in torch_of(0, master_port=port)._rendezvous([])
+
+
+def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert torch_of()._processes(None, []) == 1
+    assert torch_of(nproc_per_node=4)._processes(None, []) == 4
+    assert torch_of(nproc_per_node=4)._processes(None, ["--nproc_per_node=3"]) == "3"
+    assert torch_of(nproc_per_node=4)._processes(2, ["--nproc_per_node=3"]) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5")
+    assert torch_of()._processes(None, []) == 3  # half of them is the other rank's
+    with pytest.raises(FlowcError, match="at least 1 process"):
+        torch_of()._processes(0, [])
+
+
+def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FrameworkMissing, match=r"@torchrun needs PyTorch, which .* does not have: pip install torch"):
+        FRAMEWORK.require({})
+
+
+def test_the_first_error_is_found_among_those_that_follow() -> None:
+    lines = """\
+[rank1]: Traceback (most recent call last):
+[rank1]:   File "train.py", line 3, in <module>
+[rank1]: my.module.Bad: first: of all
+Traceback (most recent call last):
+  File "x/torch/distributed/run.py", line 1, in main
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+KeyError: 'second'""".splitlines()
+    assert scripts.first_error(lines) == "my.module.Bad: first: of all"
+    assert scripts.first_error(lines, last_restart=True) == "KeyError: 'second'"
+    assert scripts.first_error(["no traceback"]) is None
+
+
+def test_a_script_is_looked_for_beside_the_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside.py").touch()
+    monkeypatch.chdir("/")
+    assert scripts.find_script("beside.py", str(tmp_path)) == str(tmp_path / "beside.py")
+    with pytest.raises(FlowcError, match=r"there is no script nowhere\.py, neither in / nor beside the flow in "):
+        scripts.find_script("nowhere.py", str(tmp_path))
+
+
+WORDS = ["--", "it's", 'a "quote"', "two words", "$HOME", "", "--l", "x\ny", "*", "--flag"]
+ROW = Row(
+    "torchrun",
+    f"""
+    words = {WORDS!r}
+    def said(name):
+        import json
+        return [json.loads(line) for line in open(self.file(f"said-{{rank}}-{{name}}"))]
+    def name(text):
+        return {{"entrypoint_args": [self.file(f"said-{{rank}}-{{text}}"), *words]}}
+    current.torch.run("say.py", **name("list"))
+    current.torch.run("say.py", {{"-v": True, "a_b": "it's", "no": None, "l": [1, 2]}}, nproc_per_node=1)
+    current.torch.launch("say.py", **name("old"), nproc_per_node=1)
+    current.torch.run("restart.py", [self.file(f"said-{{rank}}-restart")],
+                      torchrun_args={{"max_restarts": 2, "nnodes": "1:2"}}, nproc_per_node=1)
+    self.value = {{text: said(text) for text in ("list", "old", "restart")}}
+    self.options = said("options")
+    """,
+    lambda size: [],
+    needs=("torch",),
+    options="nproc_per_node=2",
+    files={
+        "say.py": "import json, os, sys\n"
+        "words = sys.argv[1:]\n"
+        "old = words[0].startswith('--local_rank=') and words.pop(0)\n"
+        "folder = os.path.dirname(os.path.abspath(__file__))\n"
+        "named = '-v' not in words\n"
+        "out = words.pop(0) if named else os.path.join(folder, f'said-{os.environ[\"GROUP_RANK\"]}-options')\n"
+        "said = [int(os.environ['RANK']), int(os.environ['WORLD_SIZE']), old, words]\n"
+        "open(out, 'a').write(json.dumps(said) + '\\n')\n",
+        "restart.py": "import json, os, sys\n"
+        "import torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "mark = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'once')\n"
+        "if dist.get_rank() == 1 and not os.path.exists(mark):\n"
+        "    open(mark, 'w').close()\n"
+        "    sys.exit('not yet')\n"
+        "dist.barrier()\n"
+        "open(sys.argv[1], 'w').write(json.dumps(dist.get_world_size()))\n"
+        "dist.destroy_process_group()\n",
+    },
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * HEAVY)
+def test_several_runs_in_one_step_get_their_arguments_exactly(tmp_path: Path) -> None:
+    require(ROW)
+    gang = GangLab(tmp_path, ROW.flow(), ROW.files)
+    said = gang.run()
+    for rank in range(2):
+        value = gang.artifact(f"work/{rank}", "value")
+        own = [2 * rank, 2 * rank + 1]
+        assert sorted(value["list"]) == [[process, 4, False, WORDS] for process in own]
+        assert value["old"] == [[rank, 2, "--local_rank=0", WORDS]]
+        assert value["restart"] == [2]
+        options = gang.artifact(f"work/{rank}", "options")
+        assert options == [[rank, 2, False, ["-v", "--a_b", "it's", "--l", "1", "2"]]]
+    gang.assert_clean(said)
