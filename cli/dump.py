@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..runtime.runs import RunInfo
     from .survey import TaskState
 
+_UNREADABLE = "(cannot be loaded:"
 _WIDTH = 100
 """Characters of a value's text in the list of all artifacts."""
 
@@ -44,7 +45,10 @@ _WIDTH = 100
 def command(
     invocation: Invocation, task: str, names: tuple[str, ...], private: bool, max_value_size: int, file: str | None
 ) -> int:
-    """Print the artifacts of a task (12/train/0.3), of a step's tasks (12/train), or of all of a run (12)."""
+    """Print the artifacts of a task (12/train/0.3), of a step's tasks (12/train), or of all of a run (12).
+
+    The exit code is 1 where one that a --name asks for cannot be loaded.
+    """
     from ..runtime.artifacts import ArtifactStore
     from ..runtime.runs import RUNNING, read_status
     from .selection import find_with_address, open_store, tasks_of
@@ -58,21 +62,25 @@ def command(
     artifacts = ArtifactStore(store, info.flow)
     _make_importable(info)
     found: dict[str, dict[str, Any]] = {}
+    missing, whole = set(wanted), True
+    state = None
     for address in tasks_of(info, records, text):
         state = task_state(records, address, alive=alive)
         chosen = _chosen(state.record, wanted, private)
         if file is not None:
             found[str(address)] = {name: artifacts.load(ref, name) for name, ref in chosen.items()}
         else:
-            _print_task(info, state, chosen, artifacts, None if wanted else max_value_size)
-        missing = wanted - set(chosen)
+            whole = _print_task(info, state, chosen, artifacts, None if wanted else max_value_size) and whole
+        missing -= set(chosen)
         if missing and "/" in text:
             raise click.UsageError(_missing(address, sorted(missing), state.record))
+    if missing and state is not None:
+        raise click.UsageError(_missing(address, sorted(missing), state.record))
     if file is not None:
         with open(file, "wb") as out:
             pickle.dump(found, out, protocol=4)
         click.echo(f"{sum(map(len, found.values()))} artifacts of {len(found)} tasks are in {file}", err=True)
-    return 0
+    return 0 if whole else 1
 
 
 def _make_importable(info: RunInfo) -> None:
@@ -103,20 +111,22 @@ def _missing(address: Address, names: list[str], record: Record | None) -> str:
 
 def _print_task(
     info: RunInfo, state: TaskState, refs: dict[str, Any], artifacts: ArtifactStore, limit: int | None
-) -> None:
+) -> bool:
+    """Print the artifacts of one task; whether all that were asked for by name could be loaded."""
     note = "" if state.state == "done" else f"  ({state.state})"
     click.echo(f"{info.prefix}/{state.address}{note}")
+    texts = {name: _text(artifacts, name, ref, limit) for name, ref in refs.items()}
     if limit is None:
-        for name, ref in refs.items():
-            click.echo(f"{name} = {_text(artifacts, name, ref, None)}")
+        for name, text in texts.items():
+            click.echo(f"{name} = {text}")
     elif refs:
         print_table(
             ["NAME", "TYPE", "SIZE", "VALUE"],
-            [[name, str(ref.get("type", "")), size(ref.get("size", 0)), _text(artifacts, name, ref, limit)]
-             for name, ref in refs.items()],
+            [[name, str(ref.get("type", "")), size(ref.get("size", 0)), texts[name]] for name, ref in refs.items()],
             right=[2],
-        )  # fmt: skip
+        )
     click.echo()
+    return limit is not None or not any(text.startswith(_UNREADABLE) for text in texts.values())
 
 
 def _text(artifacts: ArtifactStore, name: str, ref: Any, limit: int | None) -> str:
@@ -130,5 +140,5 @@ def _text(artifacts: ArtifactStore, name: str, ref: Any, limit: int | None) -> s
         text = " ".join(repr(value).split())
     except Exception as error:
         # The value's own code runs here: a class that has changed since must not hide the other artifacts.
-        return f"(cannot be loaded: {error})"
+        return f"{_UNREADABLE} {error})"
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

@@ -24,6 +24,10 @@ _OPTIONS = "flowc.options"
 _METAVARS = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "bool": "BOOLEAN", "json": "JSON", "file": "FILE"}
 
 
+_WRONG_USAGE = frozenset(["FC001", "FC006", "FC007", "FC010", "FC011"])
+"""Errors of the command line, not of the flow: no such file, no such flow in it, a --with that says nothing."""
+
+
 class FlowHasErrors(click.ClickException):
     """The flow cannot be used; its diagnostics say why."""
 
@@ -32,6 +36,8 @@ class FlowHasErrors(click.ClickException):
     def __init__(self, compilation: Compilation) -> None:
         super().__init__("the flow has errors")
         self.compilation = compilation
+        if all(item.code in _WRONG_USAGE for item in compilation.diagnostics if item.is_error):
+            vars(self)["exit_code"] = 2  # click declares it on the class
 
     def show(self, file: Any = None) -> None:
         show_diagnostics(self.compilation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,9 @@ def launch(
         result = run_local(plan, flow, loaded, dict(parameters), settings, listener)
     finally:
         listener.close()
+    if result.state == "interrupted" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Whoever presses Ctrl-C once more has been heard already; all that is left is to say so and to exit with 130.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     _report(invocation, compilation, result)
     return result.exit_code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 from ..backends.local.events import (
@@ -23,8 +24,9 @@ from .screen import duration, is_terminal, silence
 from .tally import StepTally, Tally
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
+    from rich.segment import Segments
 
     from .tree import RunTree
 
@@ -209,15 +211,13 @@ class LiveProgress:
         return live
 
     def _draw(self) -> None:
-        from rich.text import Text
-
         live = self._live or self._open()
         assert self._tree is not None
         self._tree.now = time.monotonic()
         with self._lock:
             lines, self._lines = self._lines, []
         if lines:
-            live.console.print(Text("\n").join(map(_shown, lines)), soft_wrap=True)
+            live.console.print(_shown(lines, live.console), soft_wrap=True, end="")
         live.refresh()
 
     def _finish(self, event: RunEnded) -> None:
@@ -231,14 +231,28 @@ class LiveProgress:
         self.close()
 
 
-def _shown(line: TaskOutput | str) -> Text:
+def _shown(lines: Iterable[TaskOutput | str], console: Console) -> Segments:
+    """Lines in colour. As segments, since laying them out as text would cost more than to run a small task."""
+    from rich.control import strip_control_codes
+    from rich.segment import Segment, Segments
+    from rich.style import Style
     from rich.text import Text
 
-    if isinstance(line, str):
-        return Text(line, "red")
-    text = Text.from_ansi(line.line) if "\x1b" in line.line else Text(line.line)
-    bar = ("| ", "red" if line.stream == "stderr" else "bright_black")
-    return Text.assemble((f"{line.address} ", "cyan"), bar, text)
+    address, bad = Style(color="cyan"), Style(color="red")
+    bars = {"stdout": Segment("| ", Style(color="bright_black")), "stderr": Segment("| ", bad)}
+    end = Segment.line()
+    segments = []
+    for line in lines:
+        if isinstance(line, str):
+            segments.append(Segment(strip_control_codes(line), bad))
+        else:
+            segments += Segment(f"{line.address} ", address), bars[line.stream]
+            if "\x1b" in line.line:
+                segments += Text.from_ansi(line.line, end="").render(console)
+            else:
+                segments.append(Segment(strip_control_codes(line.line).expandtabs()))
+        segments.append(end)
+    return Segments(segments)
 
 
 def _wide(tally: StepTally) -> bool:

@@ -124,3 +124,16 @@ def test_interrupt_on_a_terminal_leaves_it_in_order(flows: Path) -> None:
     assert "■ FanFlow/1  interrupted after" in terminal.text
     assert terminal.text.splitlines()[-1] == "  to go on:    flowc resume 1" or "flowc resume 1" in terminal.text
     assert sent.rindex("\x1b[?25h") > sent.rindex("\x1b[?25l")
+
+
+def test_what_tasks_print_cannot_disturb_the_display(flows: Path) -> None:
+    text = (flows / "hello.py").read_text()
+    text = text.replace(
+        "print(self.greeting)", r'print("\x1b[32mgreen\x1b[0m [bold]plain[/bold] :smile:\nbell\x07\x08!")'
+    )
+    (flows / "rude.py").write_text(text)
+    code, sent, terminal = on_terminal([*FLOWC, "run", "rude.py"], cwd=str(flows))
+    assert code == 0
+    assert terminal.text.splitlines()[:2] == ["start | green [bold]plain[/bold] :smile:", "start | bell!"]
+    assert "\x1b[32mgreen" in sent
+    assert "\x07" not in sent

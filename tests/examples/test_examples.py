@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -175,3 +176,59 @@ def test_resume(command: Command) -> None:
     assert result.results == ["north surveyed", "east surveyed", "south surveyed"]
     assert result.runs == ["1", "1", "2"]
     assert result.stamp == flowc.Task("ResumeFlow/1/start/_").data.stamp
+
+
+# Gangs of a framework ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_torch_hello(command: Command) -> None:
+    pytest.importorskip("torch")
+    done = command("run", flow("torch_hello"), PYTHONUNBUFFERED="")
+    assert sorted(re.findall(r"hello from rank (\d) of 4", done.stdout)) == ["0", "1", "2", "3"]
+    assert data("TorchHelloFlow/1").nodes_seen == [0, 1]
+
+
+@pytest.mark.slow
+def test_torch_tensor_pass(command: Command) -> None:
+    pytest.importorskip("torch")
+    command("run", flow("torch_tensor_pass"))
+    assert data("TensorPassFlow/1").tensor == [3.5, 3.5, 3.5]
+
+
+@pytest.mark.slow
+def test_torch_ddp(command: Command) -> None:
+    pytest.importorskip("torch")
+    command("run", flow("torch_ddp"))
+    learnt = data("DDPFlow/1").learnt
+    assert [round(number, 1) for number in (*learnt["weight"], learnt["bias"])] == [2.0, -3.0, 0.5]
+    assert learnt["ranks"] == 2
+
+
+@pytest.mark.slow
+def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
+    pytest.importorskip("torch")
+    done = command("run", flow("gpt"), "--fail_at", "100")
+    result = data("GPTFlow/1")
+    assert "the machine was taken away" in done.stdout
+    assert done.stdout.count("goes on from step 80") == 2
+    assert result.attempt == 1
+    losses = result.learnt["losses"]
+    assert len(losses) == 120 and losses[0] > 4 and losses[-1] < 2.6
+    assert len(result.learnt["written"]) == 121
+
+
+@pytest.mark.slow
+def test_tensorflow(command: Command) -> None:
+    pytest.importorskip("tensorflow")
+    command("run", flow("tensorflow"))
+    result = data("TensorFlowFlow/1")
+    assert result.replicas == 2
+    assert [[round(number, 2) for number in learnt] for learnt in result.learnt] == [[3.0, -1.0]] * 2
+
+
+@pytest.mark.slow
+def test_jax(command: Command) -> None:
+    pytest.importorskip("jax")
+    command("run", flow("jax"))
+    assert data("JaxFlow/1").totals == [2000 * 1999 / 2] * 2

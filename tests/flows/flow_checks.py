@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flow_reference import Reference, Visit
-from flow_target import RunView
+from flow_target import Finished, RunView
 
 
 def assert_as_reference(
@@ -86,3 +88,22 @@ def assert_trace(
 def values_of(run: RunView, name: str) -> dict[str, Any]:
     """One artifact of every task that has it, by address."""
     return {a: run.artifact(a, name) for a in sorted(run.done()) if name in run.record(a).artifacts}
+
+
+def assert_clear(finished: Finished, code: int, *said: str) -> None:
+    """The exit code, no traceback of flowc's, and every one of these words."""
+    assert finished.returncode == code, finished.said
+    assert_no_flowc_frames(finished.said)
+    for words in said:
+        assert words in finished.said, f"{words!r} is not in\n{finished.said}"
+
+
+def assert_no_flowc_frames(text: str) -> None:
+    import flowc
+
+    folder = str(Path(flowc.__file__).resolve().parent)
+    frames = re.findall(r'File "([^"]+)", line \d+', text)
+    ours = [f for f in frames if str(Path(f).resolve()).startswith(folder) and "/tests/" not in f]
+    assert not ours, f"frames of flowc in\n{text}"
+    assert "site-packages/click" not in text
+    assert "internal error" not in text, text

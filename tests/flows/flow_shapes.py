@@ -7,6 +7,7 @@ the sum of the indexes around the task.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Union
@@ -200,3 +201,21 @@ SHAPES: dict[str, Seq] = {
     ),
 }
 """The shapes that the matrix crosses with behaviours, by name."""
+
+CORE = (
+    "linear",
+    "branch",
+    "foreach",
+    "nested_foreach",
+    "foreach_dynamic",
+    "gang",
+    "gang_in_foreach",
+    "switch_in_branch",
+    "loop_of_foreach",
+    "loop_of_switch_in_branch",
+    "foreach_of_loops",
+)
+"""The shapes that every behaviour is crossed with."""
+
+CROSSED = tuple(SHAPES) if os.environ.get("FLOWC_MATRIX") == "full" else CORE
+"""The shapes for the behaviours that differ little from shape to shape; all of them with FLOWC_MATRIX=full."""

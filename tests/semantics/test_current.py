@@ -78,6 +78,7 @@ def test_the_facts_of_a_task(dsl: str, target: Target, write_flow: WriteFlow) ->
 
 CHECKPOINTS = """
 import os
+import tempfile
 
 from DSL import FlowSpec, Parameter, checkpoint, current, retry, step
 
@@ -101,10 +102,10 @@ class CheckpointFlow(FlowSpec):
                 self.found = file.read()
             epoch = int(self.found.split()[1])
         for epoch in range(epoch, 4):
-            os.makedirs("%s/save" % current.tempdir, exist_ok=True)
-            with open("%s/save/state" % current.tempdir, "w") as file:
+            save = tempfile.mkdtemp()
+            with open("%s/state" % save, "w") as file:
                 file.write("%s %d" % (self.input, epoch + 1))
-            current.checkpoint.save("%s/save" % current.tempdir)
+            current.checkpoint.save(save)
             if epoch + 1 == self.fail + current.retry_count and current.retry_count < 2:
                 os._exit(1)
         self.epochs = epoch + 1

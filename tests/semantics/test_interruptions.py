@@ -215,7 +215,8 @@ def test_a_failing_run_ends_its_other_tasks(start: Callable[..., Started]) -> No
 
 
 def test_a_failing_rank_ends_the_gang_at_once(start: Callable[..., Started]) -> None:
-    wait = "if self.gang[0] == 2:\n    print('rank two gives up', file=sys.stderr, flush=True)\n    os._exit(41)\ntime.sleep(600)"
+    fail = "if self.gang[0] == 2:\n    print('rank two gives up', file=sys.stderr, flush=True)\n    os._exit(41)\n"
+    wait = fail + "time.sleep(600)"
     started = start("gang", "train", wait)
     took = until(lambda: started.process.poll() is not None, 15, "the run did not end")
     assert took < 6

