@@ -61,6 +61,9 @@ def _guarded(invocation: object, argv: Sequence[str]) -> int:
     from .invocation import Invocation
 
     assert isinstance(invocation, Invocation)
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding does not have must not end anything. The stream may be another's.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         commands = flow_commands(invocation)
         if os.environ.get(COMPLETE):

@@ -15,7 +15,7 @@ from .screen import print_table, size
 if TYPE_CHECKING:
     from ..runtime.address import Address
     from ..runtime.artifacts import ArtifactStore
-    from ..runtime.record import Record
+    from ..runtime.record import Record, Records
     from ..runtime.runs import RunInfo
     from .survey import TaskState
 
@@ -50,8 +50,8 @@ def command(
     The exit code is 1 where one that a --name asks for cannot be loaded.
     """
     from ..runtime.artifacts import ArtifactStore
-    from ..runtime.runs import RUNNING, read_status
-    from .selection import find_with_address, open_store, tasks_of
+    from ..runtime.runs import RUNNING, make_importable, read_status
+    from .selection import find_with_address, open_store
     from .survey import task_state
 
     store = open_store(invocation)
@@ -60,11 +60,11 @@ def command(
     alive = read_status(store, info).state == RUNNING
     wanted = {part for name in names for part in name.split(",") if part}
     artifacts = ArtifactStore(store, info.flow)
-    _make_importable(info)
+    make_importable(info)
     found: dict[str, dict[str, Any]] = {}
     missing, whole = set(wanted), True
     state = None
-    for address in tasks_of(info, records, text):
+    for address in _tasks(invocation, info, records, task, text):
         state = task_state(records, address, alive=alive)
         chosen = _chosen(state.record, wanted, private)
         if file is not None:
@@ -79,18 +79,24 @@ def command(
     if file is not None:
         with open(file, "wb") as out:
             pickle.dump(found, out, protocol=4)
-        click.echo(f"{sum(map(len, found.values()))} artifacts of {len(found)} tasks are in {file}", err=True)
+        print(f"{sum(map(len, found.values()))} artifacts of {len(found)} tasks are in {file}", file=sys.stderr)
     return 0 if whole else 1
 
 
-def _make_importable(info: RunInfo) -> None:
-    """Let values of the flow's own classes load: its folder is where its modules are."""
-    from ..dsl import metaflow_names
+def _tasks(invocation: Invocation, info: RunInfo, records: Records, task: str, text: str) -> list[Address]:
+    """The tasks to print; an artifact's name in place of an index is a mistake that is easily made."""
+    from .selection import tasks_of
 
-    folder = info.source.get("folder")
-    if folder and folder not in sys.path:
-        sys.path.append(folder)
-    metaflow_names.install()
+    try:
+        return tasks_of(info, records, text)
+    except click.UsageError as error:
+        before, _, last = text.strip("/").rpartition("/")
+        step = before.partition("/")[0].partition("@")[0]
+        if step not in info.outline or not last.isidentifier() or last == "_":
+            raise
+        where = task.strip("/").rpartition("/")[0]
+        hint = f"for the artifact {last}: {invocation.command('dump', where)} --name {last}"
+        raise click.UsageError(f"{error.message}; {hint}") from None
 
 
 def _chosen(record: Record | None, wanted: set[str], private: bool) -> dict[str, Any]:
@@ -114,18 +120,18 @@ def _print_task(
 ) -> bool:
     """Print the artifacts of one task; whether all that were asked for by name could be loaded."""
     note = "" if state.state == "done" else f"  ({state.state})"
-    click.echo(f"{info.prefix}/{state.address}{note}")
+    print(f"{info.prefix}/{state.address}{note}")
     texts = {name: _text(artifacts, name, ref, limit) for name, ref in refs.items()}
     if limit is None:
         for name, text in texts.items():
-            click.echo(f"{name} = {text}")
+            print(f"{name} = {text}")
     elif refs:
         print_table(
             ["NAME", "TYPE", "SIZE", "VALUE"],
             [[name, str(ref.get("type", "")), size(ref.get("size", 0)), texts[name]] for name, ref in refs.items()],
             right=[2],
         )
-    click.echo()
+    print()
     return limit is not None or not any(text.startswith(_UNREADABLE) for text in texts.values())
 
 

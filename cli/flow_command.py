@@ -95,6 +95,8 @@ def require_file(spec: str) -> None:
         return
     if os.path.isdir(path):
         raise click.UsageError(f"{path} is a folder; give the flow's file: {os.path.join(path, 'flow.py')}")
+    if os.path.islink(path):
+        raise click.UsageError(f"{path} is a link to {os.readlink(path)}, which is not there; mend the link")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise click.UsageError(f"there is no file {path}: there is no folder {folder}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from difflib import get_close_matches
 
 import click
@@ -70,10 +71,10 @@ def flow_commands(invocation: Invocation) -> Commands:
         if version:
             from .. import __version__
 
-            click.echo(f"flowc {__version__}")
+            print(f"flowc {__version__}")
             ctx.exit(0)
         if ctx.invoked_subcommand is None:
-            click.echo(ctx.get_help(), err=True)
+            print(ctx.get_help(), file=sys.stderr)
             ctx.exit(2)
         invocation.say_ignored()
 

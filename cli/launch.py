@@ -49,7 +49,7 @@ def run_options() -> list[click.Parameter]:
         ),
         ignored("--namespace"),
         ignored("--max-log-size"),
-        ignored("--runner-attribute-file"),
+        click.Option(["--runner-attribute-file"], metavar="FILE", hidden=True),
     ]
 
 
@@ -76,7 +76,10 @@ def launch(
     try:
         result = run_local(plan, flow, loaded, dict(parameters), settings, listener)
     finally:
-        listener.close()
+        try:
+            listener.close()
+        except (OSError, ValueError):
+            pass  # the terminal is gone; how the run went does not depend on it
     if result.state == "interrupted" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Whoever presses Ctrl-C once more has been heard already; all that is left is to say so and to exit with 130.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

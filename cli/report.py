@@ -9,6 +9,7 @@ from .invocation import Invocation
 
 _LINES = 40
 _NO_EXCEPTION = "ProcessFailure"
+_INTERRUPTED = "Interrupted"
 
 
 def failure_lines(
@@ -26,7 +27,11 @@ def failure_lines(
         How many attempts the task was allowed.
     """
     address = str(failure.get("address") or "")
-    first, *more = f"{address or 'the run'} failed: {reason(failure)}".splitlines()
+    if failure.get("type") == _INTERRUPTED:
+        said = f"the run was interrupted: {failure.get('message') or 'it was told to end'}"
+    else:
+        said = f"{address or 'the run'} failed: {reason(failure)}"
+    first, *more = said.splitlines()
     lines = [first]
     facts = _facts(failure, attempts)
     if facts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..dsl.errors import FlowcError
 from .flow_command import compile_as_told, compile_or_exit
 from .invocation import Invocation
 from .launch import check_local, launch, run_options
@@ -41,6 +42,7 @@ def command(
     max_workers: int,
     max_num_splits: int,
     run_id_file: str | None,
+    runner_attribute_file: str | None,
     tags: tuple[str, ...],
     isolation: str,
 ) -> int:
@@ -51,7 +53,7 @@ def command(
     """
     from ..backends.local import LocalSettings
     from ..runtime.runs import DONE, RUNNING, read_status
-    from .selection import find, open_store
+    from .selection import open_store
 
     store = open_store(invocation)
     if what is not None and invocation.flow is not None and not _names_a_run(invocation, store, what):
@@ -61,7 +63,7 @@ def command(
         raise click.UsageError("name the run once: as RUN or with --origin-run-id")
     if invocation.flow is None and what is None and file is not None:
         what = _flow_name(invocation, file)
-    origin = find(invocation, store, what or origin_run_id)
+    origin = _find_origin(invocation, store, what or origin_run_id)
     status = read_status(store, origin)
     if status.state == RUNNING:
         raise click.UsageError(f"run {origin.prefix} is still running; it can be resumed once it has ended")
@@ -83,11 +85,29 @@ def command(
             max_num_splits=max_num_splits,
             tags=tags or origin.tags,
             run_id_file=run_id_file,
+            runner_attribute_file=runner_attribute_file,
             isolation="spawn" if isolation == "spawn" else "fork",
             origin_run_id=origin.run_id,
             resume_from=step,
         ),
     )
+
+
+def _find_origin(invocation: Invocation, store: Datastore, text: str | None) -> RunInfo:
+    """The run to resume; a step after it is a mistake that is easily made."""
+    from .selection import find, find_with_address
+
+    if text is not None and "/" in text:
+        try:
+            info, rest = find_with_address(invocation, store, text)
+        except FlowcError:
+            rest = ""
+        step = rest.partition("/")[0].partition("@")[0]
+        if step and step in info.outline:
+            run = text[: -len(rest)].strip("/") if text.endswith(rest) else info.prefix
+            command = f"{invocation.command('resume', run)} --from {step}"
+            raise click.UsageError(f"resume takes a run, not a step of it; to run again from {step} on: {command}")
+    return find(invocation, store, text)
 
 
 def _names_a_run(invocation: Invocation, store: Datastore, text: str) -> bool:

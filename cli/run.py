@@ -30,6 +30,7 @@ def command(
     max_workers: int,
     max_num_splits: int,
     run_id_file: str | None,
+    runner_attribute_file: str | None,
     tags: tuple[str, ...],
     isolation: str = "fork",
     file: str | None = None,
@@ -54,6 +55,7 @@ def command(
             max_num_splits=max_num_splits,
             tags=tags,
             run_id_file=run_id_file,
+            runner_attribute_file=runner_attribute_file,
             isolation="spawn" if isolation == "spawn" else "fork",
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -39,7 +40,7 @@ def command(
             try:
                 found.append(read_run(store, name, run_id))
             except RunError as error:
-                click.echo(f"flowc: {error}", err=True)
+                print(f"flowc: {error}", file=sys.stderr)
     found = [info for info in found if set(tags) <= set(info.tags)]
     found.sort(key=lambda info: (info.created, info.run_id), reverse=True)
     left_out = 0 if everything else max(len(found) - limit, 0)
@@ -59,10 +60,10 @@ def command(
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print(json.dumps(rows, indent=2))
         return 0
     if not rows:
-        click.echo(f"there are no runs{f' of {flow}' if flow else ''} in {shown(store)}", err=True)
+        print(f"there are no runs{f' of {flow}' if flow else ''} in {shown(store)}", file=sys.stderr)
         return 0
     print_table(
         ["RUN", "STATE", "STARTED", "TOOK", "USER", "TAGS"],
@@ -81,5 +82,5 @@ def command(
         state=1,
     )
     if left_out:
-        click.echo(f"and {left_out} older; --all lists them", err=True)
+        print(f"and {left_out} older; --all lists them", file=sys.stderr)
     return 0

@@ -44,7 +44,7 @@ def command(invocation: Invocation, run: str | None, as_json: bool) -> int:
     status = read_status(store, info)
     tally = survey(info, store, status)
     if as_json:
-        click.echo(json.dumps(_as_json(info, status, tally), indent=2))
+        print(json.dumps(_as_json(info, status, tally), indent=2))
         return 0
     _print_head(info, status)
     _print_steps(info, status, tally)
@@ -55,15 +55,15 @@ def command(invocation: Invocation, run: str | None, as_json: bool) -> int:
         name = spelling(invocation, store, info.flow, info.run_id)
         attempts = attempts_of(info.plan, status.failure.get("address"))
         lines = failure_lines(status.failure, invocation=invocation, run=name, attempts=attempts)
-        click.echo("\n" + "\n".join(lines))
+        print("\n" + "\n".join(lines))
     return 0
 
 
 def _show_flow(invocation: Invocation, spec: str) -> int:
     plan = compile_or_exit(invocation, spec, stand_in=True).plan
     assert plan is not None
-    click.echo(f"{plan.name}" + (f": {_first_line(plan.doc)}" if plan.doc else ""))
-    click.echo()
+    print(f"{plan.name}" + (f": {_first_line(plan.doc)}" if plan.doc else ""))
+    print()
     rows = []
     for step in plan.steps:
         leave, targets = step.leave, ", ".join(step.leave.targets)
@@ -92,10 +92,10 @@ def _print_head(info: RunInfo, status: RunStatus) -> None:
     values = [(f"--{name}", _parameter(value)) for name, value in info.parameters.items()]
     for name, value in [*rows, *values]:
         if value:
-            click.echo(f"{name:<10} {value}")
+            print(f"{name:<10} {value}")
     if status.state == "lost":
-        click.echo("           whoever ran it is gone without a word; flowc resume continues it")
-    click.echo()
+        print("           whoever ran it is gone without a word; flowc resume continues it")
+    print()
 
 
 def _parameter(value: Any) -> str:

@@ -33,11 +33,11 @@ def command(target: str | None, as_json: bool) -> int:
             raise click.UsageError(str(error)) from None
     tables = [get_capabilities(name) for name in ([target] if target else TARGETS)]
     if as_json:
-        click.echo(json.dumps([_as_json(table) for table in tables], indent=2))
+        print(json.dumps([_as_json(table) for table in tables], indent=2))
     else:
         print_table(["", *(table.target for table in tables)], _rows(tables))
         if target is not None and tables[0].option_group:
-            click.echo(f"\n@{tables[0].option_group}({'=, '.join(sorted(tables[0].options))}=)")
+            print(f"\n@{tables[0].option_group}({'=, '.join(sorted(tables[0].options))}=)")
     return 0
 
 

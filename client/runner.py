@@ -17,7 +17,6 @@ from typing import IO, Any
 from ..dsl.errors import FlowcError
 from ..runtime import contract
 from ..runtime.datastore import open_datastore
-from ..runtime.runs import list_flows
 from .objects import Run
 
 _GRACE = 15.0
@@ -129,16 +128,16 @@ class Runner:
         await asyncio.to_thread(self.cleanup)
 
     def _start(self, command: str, words: Sequence[str], options: Mapping[str, Any]) -> ExecutingRun:
-        handle, run_id_file = tempfile.mkstemp(prefix="flowc-run-", suffix=".id")
+        handle, name_file = tempfile.mkstemp(prefix="flowc-run-", suffix=".json")
         os.close(handle)
         line = [sys.executable, "-m", __package__.partition(".")[0], command, *words]
         line += ["--file", self.flow_file] if command == "resume" else [self.flow_file]
-        line += ["--datastore", self.datastore, "--run-id-file", run_id_file]
+        line += ["--datastore", self.datastore, "--runner-attribute-file", name_file]
         for spec in self.decospecs:
             line += ["--with", spec]
         for name, value in options.items():
             line += _option(name, value)
-        executing = ExecutingRun(line, self.cwd, self.env, run_id_file, self.datastore, self.show_output)
+        executing = ExecutingRun(line, self.cwd, self.env, name_file, self.datastore, self.show_output)
         self._executing.append(executing)
         return executing
 
@@ -178,12 +177,13 @@ class ExecutingRun:
         command: Sequence[str],
         cwd: str,
         env: Mapping[str, str],
-        run_id_file: str,
+        name_file: str,
         datastore: str,
         show_output: bool,
     ) -> None:
         self.command = list(command)
-        self._run_id_file = run_id_file
+        self._name_file = name_file
+        self._name: str | None = None
         self._datastore = datastore
         self._output: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._run: Run | None = None
@@ -205,8 +205,13 @@ class ExecutingRun:
             kept.append(line)
             if show:
                 stream = sys.stdout if name == "stdout" else sys.stderr
-                stream.write(line)
-                stream.flush()
+                try:
+                    stream.write(line)
+                    stream.flush()
+                except UnicodeEncodeError:
+                    # Whatever is shown, the run's output must be read on, or it would wait for that.
+                    stream.write(line.encode("ascii", "backslashreplace").decode())
+                    stream.flush()
         pipe.close()
 
     @property
@@ -240,29 +245,35 @@ class ExecutingRun:
         """
         while self._run is None:
             ended = self._process.poll() is not None
-            try:
-                with open(self._run_id_file, encoding="utf-8") as file:
-                    words = file.read().split()
-            except FileNotFoundError:
-                words = []
-            if words:
-                self._run = self._find(words[0])
+            if name := self._read_name():
+                self._run = Run(name, datastore=open_datastore(self._datastore))
             elif ended:
-                self._join_readers()
+                self._tidy()
                 raise FlowcError(f"the run did not start (exit code {self.returncode}):\n{self.stderr.strip()}")
             else:
                 time.sleep(0.02)
         return self._run
 
-    def _find(self, run_id: str) -> Run:
-        """The run of that id; of flows that have one each, the newest, as it was started just now."""
-        store = open_datastore(self._datastore)
-        found = [
-            Run(f"{flow}/{run_id}", datastore=store)
-            for flow in list_flows(store)
-            if store.exists(f"{flow}/{run_id}/run.json")
-        ]
-        return max(found, key=lambda run: run._info.created)
+    def _read_name(self) -> str | None:
+        """``Flow/12``, once the run that was started has said so."""
+        if self._name is None:
+            try:
+                with open(self._name_file, encoding="utf-8") as file:
+                    names = json.loads(file.read() or "null")
+            except FileNotFoundError:
+                names = None
+            if names is not None:
+                self._name = f"{names['flow_name']}/{names['run_id']}"
+        return self._name
+
+    def _tidy(self) -> None:
+        """After its process has ended: keep what it said, and leave no file behind."""
+        self._join_readers()
+        self._read_name()
+        try:
+            os.unlink(self._name_file)
+        except FileNotFoundError:
+            pass
 
     async def wait(self, timeout: float | None = None) -> ExecutingRun:
         """Wait for the end of the run, which goes on where the time is up.
@@ -277,7 +288,7 @@ class ExecutingRun:
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"the run still goes on after {timeout} s")
             await asyncio.sleep(0.02)
-        await asyncio.to_thread(self._join_readers)
+        await asyncio.to_thread(self._tidy)
         return self
 
     def terminate(self) -> None:
@@ -289,11 +300,7 @@ class ExecutingRun:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._join_readers()
-        try:
-            os.unlink(self._run_id_file)
-        except FileNotFoundError:
-            pass
+        self._tidy()
 
     def _finish(self) -> ExecutingRun:
         try:
@@ -301,7 +308,7 @@ class ExecutingRun:
         except BaseException:
             self.terminate()
             raise
-        self._join_readers()
+        self._tidy()
         _ = self.run
         return self
 

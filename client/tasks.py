@@ -15,6 +15,7 @@ from ..runtime.address import Address
 from ..runtime.artifacts import ArtifactStore
 from ..runtime.datastore import Datastore
 from ..runtime.record import Record
+from ..runtime.runs import make_importable
 from .lookup import NotFound, not_found, when
 
 if TYPE_CHECKING:
@@ -260,15 +261,15 @@ class DataArtifact:
         try:
             return store.load(self._reference, self.id)
         except ArtifactUnreadable as error:
-            folder = run._info.source.get("folder")
-            if not isinstance(error.__cause__, ModuleNotFoundError) or not folder or folder in sys.path:
+            if not isinstance(error.__cause__, ModuleNotFoundError):
                 raise
             # The value is of a class that the flow's own file, or a module beside it, defines.
-            sys.path.append(folder)
+            before = list(sys.path)
+            make_importable(run._info)
             try:
                 return store.load(self._reference, self.id)
             finally:
-                sys.path.remove(folder)
+                sys.path[:] = before
 
     @property
     def sha(self) -> str:

@@ -110,11 +110,25 @@ class Sources:
         if lines is None:
             try:
                 with open(self.path(name), "rb") as file:
-                    lines = file.read().decode("utf-8", "replace").splitlines()
+                    lines = source_text(file.read()).split("\n")
             except OSError:
                 lines = []
             self._lines[name] = lines
         return lines[number - 1] if 0 < number <= len(lines) else None
+
+
+def source_text(data: bytes) -> str:
+    """A file's text as Python reads it: by its coding line, each line ended by a line feed and by nothing else."""
+    encoding = "utf-8-sig"
+    if b"coding" in b"".join(data.split(b"\n", 2)[:2]):
+        import io
+        import tokenize
+
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        except SyntaxError:
+            pass  # a coding that there is not: said elsewhere
+    return data.decode(encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

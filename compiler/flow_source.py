@@ -21,7 +21,7 @@ from ..dsl.declarations import (
 )
 from ..dsl.flow import FlowSpec, inputs_of, steps_of
 from ..dsl.loading import LoadedFile
-from ..dsl.missing_modules import StandIn
+from ..dsl.missing_modules import StandIn, stands_in
 from .diagnostics import Diagnostic, Sources
 from .plan import Span
 from .syntax import File, Files, FunctionNode, called, lookup, statements
@@ -135,6 +135,9 @@ def read_flow(cls: type[FlowSpec], loaded: LoadedFile, sources: Sources, found: 
             continue
         if base.__module__.partition(".")[0] in sys.stdlib_module_names:
             continue  # typing.Generic, abc.ABC: nothing of a flow is in there, and they are long
+        if stands_in(base):
+            flow.opaque = True
+            continue
         place = flow.files.of_class(base)
         if place is None:
             flow.opaque = True

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
 from ..dsl.missing_modules import StandIn
-from .diagnostics import Sources
+from .diagnostics import Sources, source_text
 from .plan import Span
 
 FunctionNode = Union[ast.FunctionDef, ast.AsyncFunctionDef]
@@ -54,7 +54,7 @@ class File:
     def lines(self) -> list[bytes]:
         if self._lines is None:
             # As Python counts them: a form feed or a line separator does not end a line.
-            self._lines = self.data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+            self._lines = source_text(self.data).encode().split(b"\n")
         return self._lines
 
     def _column(self, line: int, offset: int) -> int:

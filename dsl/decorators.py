@@ -266,12 +266,18 @@ class TensorFlow(Specification):
 
 @dataclass(init=False, repr=False, eq=False)
 class Mpi(Specification):
-    """A gang in which ``current.mpi`` compiles, copies and runs MPI programs over all nodes. Timeouts are seconds."""
+    """A gang in which ``current.mpi`` compiles, copies and runs MPI programs over all nodes. Timeouts are seconds.
+
+    ``slots`` is how many processes each node has room for, by default the step's ``cpu``. ``ssh=True`` has ``mpirun``
+    reach the nodes by an sshd that is started for the step, where flowc's own agent will not do; that takes
+    openssh-server in the image.
+    """
 
     label: ClassVar[str] = "mpi"
     all_nodes_started_timeout: int = 600
     worker_polling_freq: float = 0.5
     slots: Optional[int] = None
+    ssh: bool = False
 
 
 @dataclass(init=False, repr=False, eq=False)

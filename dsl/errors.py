@@ -38,6 +38,8 @@ class CaughtFailure(Exception):
         Text of the exception, or how the process ended.
     traceback : str
         The author's traceback, empty where there is none.
+    exception, stacktrace : str
+        The message and the traceback by the names that Metaflow has for them.
     """
 
     def __init__(self, type: str, message: str, traceback: str = "") -> None:
@@ -45,6 +47,14 @@ class CaughtFailure(Exception):
         self.type = type
         self.message = message
         self.traceback = traceback
+
+    @property
+    def exception(self) -> str:
+        return self.message
+
+    @property
+    def stacktrace(self) -> str:
+        return self.traceback
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"

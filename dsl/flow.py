@@ -177,6 +177,9 @@ class FlowSpec:
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what the instance does not have yet: an artifact of an earlier step, loaded on first use.
+        if any(name in vars(cls) for cls in type(self).__mro__):
+            # A property of the author's has failed with an AttributeError, which Python has dropped: ask it again.
+            return object.__getattribute__(self, name)
         context: Optional[TaskContext] = self.__dict__.get(_CONTEXT)
         if context is None or (name.startswith("__") and name.endswith("__")):
             raise MissingArtifact(f"{type(self).__name__!r} has no attribute {name!r}")

@@ -1,8 +1,9 @@
 """Loading a flow's file as a module.
 
 A flow is loaded under its own module name, with its folder (of a package: the folder above the outermost package) on
-``sys.path``, so that helper modules beside it import and its classes pickle under one name in every process. While
-flowc loads flows, ``import metaflow`` gives flowc unless FLOWC_METAFLOW=keep is set.
+``sys.path``, so that helper modules beside it import and its classes pickle under one name in every process. A link to
+a file stands for the file itself, as it does for Python. While flowc loads flows, ``import metaflow`` gives flowc
+unless FLOWC_METAFLOW=keep is set.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Optional
@@ -67,7 +67,7 @@ def module_name(file: str) -> tuple[str, str]:
     A file inside a package gets its dotted name. A file whose name another module already has (``random.py``), or
     that is no identifier, gets the name ``flow_<stem>``.
     """
-    folder, base = os.path.split(os.path.abspath(file))
+    folder, base = os.path.split(os.path.realpath(file))
     stem = base[:-3] if base.endswith(".py") else base
     parts = [stem]
     while os.path.exists(os.path.join(folder, "__init__.py")) and os.path.basename(folder).isidentifier():
@@ -80,18 +80,32 @@ def module_name(file: str) -> tuple[str, str]:
 
 
 def _taken(stem: str, file: str) -> bool:
-    if stem in sys.builtin_module_names or stem in getattr(sys, "stdlib_module_names", ()):
-        return True
-    if stem == "flowc" or stem == "metaflow":
+    if stem in ("flowc", "metaflow") or stem in sys.builtin_module_names or _of_python(stem):
         return True
     module = sys.modules.get(stem)
     if module is None:
         return False
     origin = getattr(module, "__file__", None)
-    return origin is None or os.path.abspath(origin) != os.path.abspath(file)
+    return origin is None or os.path.realpath(origin) != os.path.realpath(file)
 
 
-def load_file(file: str, *, stand_in: bool = False) -> LoadedFile:
+def _of_python(stem: str) -> bool:
+    names = getattr(sys, "stdlib_module_names", None)
+    if names is not None:
+        return stem in names
+    library = os.path.dirname(os.__file__)  # Python 3.9 has no list of its modules
+    return os.path.exists(os.path.join(library, f"{stem}.py")) or os.path.isdir(os.path.join(library, stem))
+
+
+def _put_on_path(name: str, folder: str, file: str) -> None:
+    if name == f"flow_{os.path.basename(file)[:-3]}" and os.path.basename(file)[:-3].isidentifier():
+        # Before the others, the folder would put the flow's file in the place of the module whose name it has.
+        sys.path[:] = [path for path in sys.path if os.path.realpath(path) != folder] + [folder]
+    elif folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def load_file(file: str, *, stand_in: bool = False, missing: Optional[list[tuple[str, str, int]]] = None) -> LoadedFile:
     """Import a flow's file.
 
     Parameters
@@ -101,6 +115,8 @@ def load_file(file: str, *, stand_in: bool = False) -> LoadedFile:
     stand_in : bool
         Let modules that are not installed be imported by the flow's own files all the same, as objects that take
         everything and do nothing: enough to compile a flow on a machine without its training stack. Never for runs.
+    missing : list, optional
+        Takes what was stood in for, also where the file does not load.
 
     Raises
     ------
@@ -109,17 +125,17 @@ def load_file(file: str, *, stand_in: bool = False) -> LoadedFile:
     Exception
         Whatever the file raises while it is imported, SyntaxError included.
     """
-    file = os.path.abspath(file)
+    file = os.path.realpath(file)
     if not os.path.isfile(file):
         raise FileNotFoundError(file)
     name, folder = module_name(file)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    _put_on_path(name, folder, file)
     metaflow_names.install()
     already = sys.modules.get(name)
-    if already is not None and os.path.abspath(getattr(already, "__file__", None) or "") == file:
+    if already is not None and os.path.realpath(getattr(already, "__file__", None) or "") == file:
         return LoadedFile(already, file)
-    with missing_modules.stand_ins(folder) if stand_in else _nothing() as missing:
+    missing = [] if missing is None else missing
+    with missing_modules.stand_ins(folder, missing) if stand_in else nullcontext():
         if "." in name:
             module = importlib.import_module(name)
         else:
@@ -133,8 +149,3 @@ def load_file(file: str, *, stand_in: bool = False) -> LoadedFile:
                 sys.modules.pop(name, None)
                 raise
     return LoadedFile(module, file, tuple(missing))
-
-
-@contextmanager
-def _nothing() -> Iterator[list[tuple[str, str, int]]]:
-    yield []

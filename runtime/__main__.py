@@ -39,7 +39,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     given = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         # A line that the step printed is in the log even if the process is killed right after.
-        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
+        # What the encoding cannot hold is no reason to fail.
+        getattr(stream, "reconfigure", lambda **_: None)(
+            encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
     try:
         return _step(given.step, given.index)
     except FlowcError as error:

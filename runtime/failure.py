@@ -18,6 +18,9 @@ _ROOMS = tuple(os.path.join(_PACKAGE, room, "") for room in ("dsl", "runtime", "
 _MESSAGE = 10_000
 _TRACEBACK = 100_000
 
+_NO_INPUT = "EOF when reading a line"
+"""What Python says where input() finds nothing to read."""
+
 
 def failure_of(error: BaseException) -> Failure:
     """The failure that an exception of a step is recorded as; very long texts are shortened."""
@@ -33,7 +36,10 @@ def _short(text: str, most: int) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        text = str(error)
+        if type(error) is EOFError and text == _NO_INPUT:
+            return f"{text}. A step has no terminal to read from."
+        return text
     except Exception:  # the author's own __str__
         return ""
 

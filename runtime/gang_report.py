@@ -1,4 +1,4 @@
-"""Why an attempt of a gang failed, as each of its ranks says it: beside the rank's logs, for whoever follows the run."""
+"""Why an attempt of a gang failed, as each of its ranks says it, beside the rank's logs for whoever follows the run."""
 
 from __future__ import annotations
 

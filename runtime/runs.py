@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Optional
@@ -154,6 +155,7 @@ def create_run(
     user: Optional[str] = None,
     origin_run_id: Optional[str] = None,
     run_id: Optional[str] = None,
+    taken: Optional[Callable[[RunInfo], None]] = None,
 ) -> RunInfo:
     """Start a run: take the next free number, or the given id, and write its run.json.
 
@@ -168,6 +170,8 @@ def create_run(
         Absolute path of the flow's file.
     origin_run_id : str, optional
         The run that this one resumes.
+    taken : callable, optional
+        Called once the id is taken and before anybody can see the run: the moment for `hold_lock`.
 
     Raises
     ------
@@ -204,6 +208,8 @@ def create_run(
         origin_run_id=origin_run_id,
         source={"file": os.path.basename(file), "folder": os.path.dirname(file)},
     )
+    if taken is not None:
+        taken(info)
     datastore.write(f"{info.prefix}/run.json", json.dumps(info.to_json(), separators=(",", ":")).encode())
     return info
 
@@ -294,6 +300,16 @@ def _known_flow(flow: str, datastore: Datastore) -> None:
     raise RunError(f"there is no run of flow {flow} in {datastore.url}; {hint}")
 
 
+def make_importable(run: RunInfo) -> None:
+    """Let values of the run's own classes be loaded in this process: its flow's folder is where their modules are."""
+    from ..dsl import metaflow_names
+
+    folder = run.source.get("folder")
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+    metaflow_names.install()
+
+
 # Status ---------------------------------------------------------------------------------------------------------------
 
 
@@ -304,14 +320,21 @@ def write_status(datastore: Datastore, run: RunInfo, status: RunStatus) -> None:
 
 def read_status(datastore: Datastore, run: RunInfo) -> RunStatus:
     """How a run stands; `LOST` where it says that it is running and nobody runs it, or where it does not say."""
-    try:
-        data = json.loads(datastore.read(f"{run.prefix}/status.json"))
-        status = RunStatus(**data)
-    except (FileNotFoundError, ValueError, TypeError):
-        status = RunStatus(RUNNING, run.created)
+    status = _said(datastore, run)
     if status.state == RUNNING and not is_alive(datastore, run):
+        # It may have ended between the two looks; what it says now is its last word.
+        status = _said(datastore, run)
+        if status.state != RUNNING:
+            return status
         return RunStatus(LOST, status.started, status.finished, status.pid, status.host, status.failure)
     return status
+
+
+def _said(datastore: Datastore, run: RunInfo) -> RunStatus:
+    try:
+        return RunStatus(**json.loads(datastore.read(f"{run.prefix}/status.json")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return RunStatus(RUNNING, run.created)
 
 
 def hold_lock(datastore: Datastore, run: RunInfo) -> int:
@@ -322,9 +345,14 @@ def hold_lock(datastore: Datastore, run: RunInfo) -> int:
     ------
     RunError
         If another process runs it.
+    DatastoreError
+        If the mark cannot be written.
     """
     path = datastore.path(f"{run.prefix}/lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as error:
+        raise datastore.error("write", path, error) from error
     for patience in range(10, -1, -1):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -202,6 +202,8 @@ class _Task:
         flow: Optional[FlowSpec] = None
         try:
             flow = self._flow()
+            mask = os.umask(0o022)
+            os.umask(mask)
             before = _raise_at_sigterm()
             try:
                 if self.surroundings is None:
@@ -209,6 +211,8 @@ class _Task:
                 else:
                     self._surrounded(flow, self.surroundings)
             finally:
+                # Others must be able to read what is written now, whatever the step kept for itself.
+                os.umask(mask)
                 if before is not _NOT_MAIN:
                     _set_handler(_SIGTERM, before)
             artifacts, onward = self._results(flow)

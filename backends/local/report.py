@@ -16,6 +16,9 @@ PROCESS_FAILURE = "ProcessFailure"
 PREEMPTED = "Preempted"
 """Type of the failure of a gang that was asked to end from outside."""
 
+INTERRUPTED = "Interrupted"
+"""Type of what ended a run that was asked to end from outside."""
+
 _KINDS = {"abort": "GangAborted", "lost": "RankLost", "preempted": PREEMPTED, "formation": "GangNotFormed"}
 
 
@@ -67,6 +70,8 @@ class Failure(NamedTuple):
         return f"exit code {self.exit_code}"
 
     def __str__(self) -> str:
+        if self.type == INTERRUPTED:
+            return f"the run was interrupted: {self.message}"
         where = "the run" if self.address is None else self.address
         rank = "" if self.rank is None else f", rank {self.rank}"
         how = self.message if self.type == PROCESS_FAILURE else f"{self.type}: {self.message}"

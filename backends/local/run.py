@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +17,11 @@ from ...dsl.loading import LoadedFile
 from ...runtime.datastore import Datastore, DatastoreError, open_datastore
 from ...runtime.record import Records
 from ...runtime.runs import RunError, RunInfo, RunStatus, create_run, hold_lock, is_alive, read_run, write_status
-from .events import Listener, RunEnded, RunStarted, ignore
+from .events import Event, Listener, RunEnded, RunStarted, ignore
 from .interrupts import Interrupts
+from .native import end_native_threads
 from .processes import adopt_orphans, children, signal_process
-from .report import Failure
+from .report import INTERRUPTED, Failure
 from .resume import Cloner
 from .scheduler import Scheduler
 from .server import Handle, start_server
@@ -46,7 +49,8 @@ def run_local(
         Values as `flowc.runtime.parameters.parameter_values` gives them.
     settings : LocalSettings
     listener : callable
-        Told of everything that happens, in this thread.
+        Told of everything that happens, in this thread. If it raises an exception, stderr says so once, and the run
+        goes on without it.
 
     Raises
     ------
@@ -63,7 +67,9 @@ def run_local(
         if settings.isolation == "spawn":
             prepare = by_spawn(loaded.file, plan.name, datastore)
         else:
-            prepare = by_fork(flow_class, plan.name, datastore)
+            gangs = any(step.kind == "gang" for step in plan.steps)
+            prepare = by_fork(flow_class, plan.name, datastore, gangs)
+            end_native_threads()
         # The server comes first: it imports what tasks need while this process writes down the run.
         server = start_server(prepare, close=interrupts.descriptors)
         try:
@@ -84,13 +90,15 @@ class _Run:
         datastore: Datastore,
     ) -> None:
         self._settings = settings
-        self._tell = listener
+        self._listener: Listener | None = listener
         self._datastore = datastore
         self._began = time.monotonic()
         first = settings.resume_from
         if first is not None and first not in {step.name for step in plan.steps}:
             raise RunError(f"flow {plan.name} has no step {first!r} to resume from")
         origin = self._origin(plan.name)
+        # Held before there is a run.json, so that the run never looks as if nobody ran it.
+        self._lock = -1
         self._run = create_run(
             datastore,
             plan.to_json(),
@@ -99,14 +107,31 @@ class _Run:
             tags=settings.tags,
             user=settings.user,
             origin_run_id=settings.origin_run_id,
+            taken=self._hold,
         )
-        self._lock = hold_lock(datastore, self._run)
         self._status = RunStatus.begun()
         write_status(datastore, self._run, self._status)
         self._records = self._run.records(datastore)
         self._cloner = None
         if origin is not None:
             self._cloner = Cloner(self._run.outline, origin, self._records, first)
+
+    def _hold(self, run: RunInfo) -> None:
+        self._lock = hold_lock(self._datastore, run)
+
+    def _tell(self, event: Event) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(event)
+        except Exception as error:
+            # Whoever only looks on must not decide how the run ends.
+            self._listener = None
+            warning = f"flowc: warning: the run is no longer shown ({type(error).__name__}: {error}); it goes on\n"
+            try:
+                sys.stderr.write(warning.encode("ascii", "backslashreplace").decode())
+            except (AttributeError, OSError, ValueError):
+                pass
 
     def _origin(self, flow: str) -> Records | None:
         if self._settings.origin_run_id is None:
@@ -121,6 +146,9 @@ class _Run:
         try:
             if self._settings.run_id_file is not None:
                 _write_run_id(self._settings.run_id_file, self._run.run_id)
+            if self._settings.runner_attribute_file is not None:
+                names = {"flow_name": self._run.flow, "run_id": self._run.run_id}
+                _write_run_id(self._settings.runner_attribute_file, json.dumps(names))
             server.channel.put("run", self._run.run_id)
             self._tell(RunStarted(self._run.flow, self._run.run_id, self._run.origin_run_id))
             scheduler.run(interrupts)
@@ -130,11 +158,14 @@ class _Run:
         except (DatastoreError, RunError) as error:
             state, failure = "failed", Failure(None, 0, type(error).__name__, str(error))
         except BaseException as error:
-            # A listener's own failure, or the end of this process: tasks first, then the status, then whoever called.
+            # The end of this process, or a defect: tasks first, then the status, then whoever called.
             server.close()
-            stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, BrokenPipeError))
+            stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
             text = str(error) or type(error).__name__
-            self._ended("interrupted" if stopped else "failed", Failure(None, 0, type(error).__name__, text))
+            if stopped:
+                self._ended("interrupted", Failure(None, 0, INTERRUPTED, f"ended by {text}"))
+            else:
+                self._ended("failed", Failure(None, 0, type(error).__name__, text))
             raise
         server.channel.close()
         failure = self._ended(state, failure)
@@ -158,11 +189,11 @@ class _Run:
         return failure
 
 
-def _write_run_id(path: str, run_id: str) -> None:
+def _write_run_id(path: str, text: str) -> None:
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(temporary, "w", encoding="utf-8") as file:
-            file.write(run_id)
+            file.write(text)
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"the run's id cannot be written to {path}: {error.strerror}") from error

@@ -28,7 +28,7 @@ from .frontier import Family, Frontier
 from .interrupts import Interrupts
 from .processes import adopt_orphans
 from .ready import ReadyQueue, fits
-from .report import Failure, exit_of, gang_failure, task_failure
+from .report import INTERRUPTED, Failure, exit_of, gang_failure, task_failure
 from .resume import Cloner
 from .server import Handle
 from .settings import LocalSettings
@@ -422,7 +422,7 @@ class Scheduler:
 
     def _interrupted(self, name: str) -> None:
         if self.state is None:
-            self.failure = Failure(None, 0, "Interrupted", f"ended by {name}")
+            self.failure = Failure(None, 0, INTERRUPTED, f"ended by {name}")
             self._stop("interrupted")
         else:
             self._signal(self._members, signal.SIGKILL)

@@ -30,6 +30,8 @@ class LocalSettings(NamedTuple):
         The step that is run again with everything after it, though it may be done in the run that is resumed.
     user : str or None
         Who runs it.
+    runner_attribute_file : str or None
+        File into which flow and id of the run are written as JSON, for a program that started it.
     """
 
     datastore: str
@@ -41,6 +43,7 @@ class LocalSettings(NamedTuple):
     origin_run_id: str | None = None
     resume_from: str | None = None
     user: str | None = None
+    runner_attribute_file: str | None = None
 
 
 class RunResult(NamedTuple):

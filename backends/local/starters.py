@@ -30,8 +30,8 @@ Prepare = Callable[[], Callable[[str], Start]]
 """Called when the server starts; what it returns is called with the id of the run as soon as it has one."""
 
 
-def by_fork(flow_class: type[Any], flow: str, datastore: Datastore) -> Prepare:
-    """Run each task in the forked process, which has the flow imported already."""
+def by_fork(flow_class: type[Any], flow: str, datastore: Datastore, gangs: bool = True) -> Prepare:
+    """Run each task in the forked process, which has the flow imported already; ``gangs`` says whether it has some."""
 
     def prepare() -> Callable[[str], Start]:
         import threading  # noqa: F401  every task needs it, so it is imported before they are forked
@@ -40,12 +40,13 @@ def by_fork(flow_class: type[Any], flow: str, datastore: Datastore) -> Prepare:
         from ...runtime.task import TaskRequest, run_task
         from ...runtime.task import prepare as prepare_tasks
 
+        if gangs:
+            from ...runtime import ranks  # noqa: F401  for the same reason
+
         def for_run(run_id: str) -> Start:
             run = read_run(datastore, flow, run_id)
             records = run.records(datastore)
             prepare_tasks(flow_class, run)
-            if any(step.kind == "gang" for step in run.outline.steps.values()):
-                from ...runtime import ranks  # noqa: F401  imported before the ranks are forked, as threading is
 
             def start(request: Request) -> int:
                 step, index, round, attempt, gang, caught, retries_left = request

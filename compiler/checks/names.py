@@ -15,9 +15,12 @@ from ..graph import required_arguments
 from ..syntax import called, lookup
 from .flow import Flow
 
+LONGEST = 100
+"""Characters in the name of a step: with what a target adds, file systems and Kubernetes take no more."""
+
 
 def step_names(flow: Flow) -> Iterator[Diagnostic]:
-    """FC135, FC136: small letters, digits and ``_``, and none of FlowSpec's own names."""
+    """FC135, FC136: small letters, digits and ``_``, not too long, and none of FlowSpec's own names."""
     for name, item in flow.source.steps.items():
         if name in RESERVED:
             yield Diagnostic(
@@ -27,6 +30,9 @@ def step_names(flow: Flow) -> Iterator[Diagnostic]:
             plain = re.sub(r"[^a-z0-9_]", "", name.lower()).lstrip("_0123456789")
             tip = f"call it {plain}" if plain else "begin with a small letter"
             yield Diagnostic("FC135", f"{name!r} cannot be the name of a step", item.span, tip)
+        elif len(name) > LONGEST:
+            message = f"the name of a step has at most {LONGEST} characters, and this one has {len(name)}"
+            yield Diagnostic("FC135", message, item.span, "take a shorter name")
 
 
 def reserved_attributes(flow: Flow) -> Iterator[Diagnostic]:

@@ -37,7 +37,9 @@ LOADING: tuple[Code, ...] = (
     ),
     entry(
         "FC004", "The file raises while it is imported",
-        "Code outside of steps runs whenever the flow is read. It must not fail, and it must not end the program.",
+        """Code outside of steps runs whenever the flow is read. It must not fail, and it must not end the program.
+        Where the line uses a module that is not installed here, what stands in for it may not do: move the line into a
+        step.""",
         """
         LIMIT = int("many")
         """,

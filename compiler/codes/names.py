@@ -78,7 +78,7 @@ NAMES: tuple[Code, ...] = (
     entry(
         "FC135", "A name that no step can have",
         """Step names become names of folders, jobs and templates on every target: a small letter first, then small
-        letters, digits and underscores.""",
+        letters, digits and underscores, and no more than 100 characters.""",
         """
         @step
         def start(self):

@@ -13,8 +13,11 @@ from .base import Bytes, Datastore, DatastoreError
 
 _CHUNK = 64 * 1024 * 1024
 _TEMPORARY = ".tmp"
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_CLOSE = getattr(os, "O_CLOEXEC", 0)
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOSE
+_READ = os.O_RDONLY | _CLOSE
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""How file systems without hard links say so."""
 
 
 class FileDatastore(Datastore):
@@ -142,9 +145,28 @@ class FileDatastore(Datastore):
         except FileExistsError:
             return False
         except OSError as error:
+            if error.errno in _NO_LINKS:
+                return self._create_under_lock(temporary, path)
             raise self.error("write", path, error) from error
         finally:
             _unlink(temporary)
+
+    def _create_under_lock(self, temporary: str, path: str) -> bool:
+        """What a hard link does where there are none: the lock goes with its holder, so a killed one blocks nobody."""
+        import fcntl
+
+        try:
+            fd = os.open(f"{os.path.dirname(path)}/.create.lock", os.O_RDWR | os.O_CREAT | _CLOSE, 0o666)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.path.lexists(path):
+                    return False
+                os.rename(temporary, path)
+                return True
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self.error("write", path, error) from error
 
     def _write_temporary(self, path: str, pieces: Iterable[Bytes], mode: int = 0o666) -> str:
         folder, _, base = path.rpartition("/")

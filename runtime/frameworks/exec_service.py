@@ -59,13 +59,6 @@ class ExecService:
         with self._lock:
             return any(process.poll() is None for process in self._running.values())
 
-    def signal(self, number: int) -> None:
-        """Signal every program that is running."""
-        with self._lock:
-            for process in self._running.values():
-                if process.poll() is None:
-                    programs.signal_group(process.pid, number)
-
     def close(self, grace: float = programs.GRACE) -> None:
         """Take no more commands and end what is running."""
         self._closed = True

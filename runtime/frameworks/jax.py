@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Optional
 
 from . import environment
 from .base import FrameworkMissing, Site
@@ -34,6 +35,7 @@ class Jax:
         jax: Any = importlib.import_module("jax")
         if "JAX_CPU_COLLECTIVES_IMPLEMENTATION" not in os.environ:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        _bind_gloo(os.environ.get("GLOO_SOCKET_IFNAME"))
         jax.distributed.initialize(
             coordinator_address=f"[{main}]:{port}" if ":" in main else f"{main}:{port}",
             num_processes=gang.size,
@@ -46,6 +48,18 @@ class Jax:
 
     def stand_by(self, site: Site) -> None:
         """Every rank runs the body."""
+
+
+def _bind_gloo(interface: Optional[str]) -> None:
+    # Without an interface it binds what the host's own name resolves to, which may be the loopback. JAX passes none on
+    # and has no setting for it; where it has changed inside, all is as it would be without this.
+    try:
+        inside = importlib.import_module("jax._src.lib")._jax
+        make = inside.make_gloo_tcp_collectives
+    except (ImportError, AttributeError):
+        return
+    if interface is not None:
+        inside.make_gloo_tcp_collectives = functools.partial(make, interface=interface)
 
 
 FRAMEWORK = Jax()

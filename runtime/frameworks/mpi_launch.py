@@ -21,8 +21,6 @@ _INTERFACE_SETTINGS = tuple(
     for way in ("in", "ex")
 )
 
-_GRACE = 30
-
 OPEN_MPI, HYDRA = "openmpi", "hydra"
 
 HOST_OPTIONS = (
@@ -112,8 +110,6 @@ def environment(
     # Bound to cores, the ranks of two gangs on one host would all sit on its first ones, and more ranks than cores
     # would not start at all. `--bind-to` in the arguments goes before it.
     may["PRTE_MCA_hwloc_default_binding_policy"] = may["OMPI_MCA_hwloc_base_binding_policy"] = "none"
-    # What a rank has after SIGTERM; the gang's own grace ends it sooner, if need be.
-    may["PRTE_MCA_odls_base_sigkill_timeout"] = may["OMPI_MCA_odls_base_sigkill_timeout"] = str(_GRACE)
     if max(host.slots for host in found) > (os.cpu_count() or 1):
         # More processes than cores: who waits should not keep the others from working.
         may["OMPI_MCA_mpi_yield_when_idle"] = "1"
@@ -141,6 +137,24 @@ def placement(words: Sequence[str], found: Sequence[Host], kind: str, hosts_file
     if int(given) < total and each <= min(host.slots for host in found):
         return [*out, "-ppn", str(each)] if kind == HYDRA else [*out, "--map-by", f"ppr:{each}:node"]
     return out
+
+
+MARK = "OMPI_FLOWC_PROGRAM"
+"""Set for mpirun, which hands variables of this prefix to the ranks: so that they can be found."""
+
+SIGNAL_RANKS = f"""
+import os, sys
+mark, number = b"{MARK}=" + sys.argv[1].encode(), int(sys.argv[2])
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{{pid}}/environ", "rb") as file:
+            names = file.read().split(b"\\0")
+        if mark in names and any(name.startswith((b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK=")) for name in names):
+            os.kill(int(pid), number)
+    except OSError:
+        pass
+"""
+"""A program that signals the ranks of one mpirun on its host: mpirun itself does not hand SIGTERM on, it kills."""
 
 
 def check_compiler(mpicc: str) -> None:

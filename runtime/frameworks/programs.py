@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Optional
 
@@ -56,6 +56,8 @@ class Program:
         Its folder.
     out, err : int
         Descriptors to which its output goes.
+    on_interrupt : callable, optional
+        How it is told to end where `wait` is interrupted; by default with SIGTERM.
 
     Raises
     ------
@@ -70,8 +72,10 @@ class Program:
         cwd: Optional[str] = None,
         out: int = 1,
         err: int = 2,
+        on_interrupt: Optional[Callable[[], None]] = None,
     ) -> None:
         self.argv = list(argv)
+        self._on_interrupt = on_interrupt or (lambda: self.signal(signal.SIGTERM))
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -107,7 +111,10 @@ class Program:
         try:
             code = self._process.wait()
         except BaseException:
-            self.signal(signal.SIGTERM)
+            try:
+                self._on_interrupt()
+            except ProgramFailed:
+                self.signal(signal.SIGTERM)
             self._process.wait()
             self._finish()
             raise

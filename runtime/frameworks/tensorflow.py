@@ -28,7 +28,7 @@ class TensorFlow:
 
     @contextmanager
     def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
-        """TF_CONFIG, with a port that is free on each node. Keras is left as it is: 3 or legacy is the user's choice."""
+        """TF_CONFIG, with a port that is free on each node. Keras, 3 or legacy, is left as the user has it."""
         gang = site.gang
         os.environ.update(environment.defaults(site))
         workers = [

@@ -74,7 +74,16 @@ MISSING = [
     (["logs", "FanFlow/1/join"], "step join of run FanFlow/1 has not begun"),
     (["logs", "FanFlow/1/work/2", "--attempt", "5"], "work/2 has no attempt 5; it has 0, 1"),
     (["dump", "FanFlow/2/end/_", "--name", "squars"], "end has no artifact squars; did you mean squares?"),
+    (["dump", "FanFlow/2/end/squares"], "for the artifact squares: flowc dump FanFlow/2/end --name squares"),
+    (["dump", "FanFlow/2/work/0/square"], "for the artifact square: flowc dump FanFlow/2/work/0 --name square"),
+    (["dump", "FanFlow/2/none/squares"], "is not a task address: write step, step/0.3 or step@2/0.3\nTry"),
     (["resume", "FanFlow/9"], "there is no run FanFlow/9"),
+    (
+        ["resume", "latest/work"],
+        "resume takes a run, not a step of it; to run again from work on: flowc resume latest --from work",
+    ),
+    (["resume", "FanFlow/1/work/2"], "to run again from work on: flowc resume FanFlow/1 --from work"),
+    (["resume", "FanFlow/nightly"], "there is no run FanFlow/nightly"),
 ]
 
 

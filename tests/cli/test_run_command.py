@@ -148,10 +148,17 @@ def test_interrupt(flows: Path) -> None:
     assert process.returncode == 130
     assert time.monotonic() - began < 8
     assert "flowc resume 1" in err
+    assert "the run was interrupted: ended by SIGINT" in err.splitlines()
+    assert "failed" not in err
     assert "Traceback" not in err
     code, out, _ = flowc(flows, "show", "1")
     assert code == 0
-    assert "interrupted" in out
+    assert "the run was interrupted: ended by SIGINT" in out.splitlines()
+
+
+def test_the_names_of_the_run_for_a_program_that_started_it(flows: Path) -> None:
+    assert flowc(flows, "run", "hello.py", "--runner-attribute-file", "names.json")[0] == 0
+    assert json.loads((flows / "names.json").read_text()) == {"flow_name": "HelloFlow", "run_id": "1"}
 
 
 def test_a_reader_that_leaves_does_not_end_the_run(flows: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,26 @@ from flowc import (
     namespace,
 )
 from flowc.client import NotFound
+
+THEIRS = """
+from metaflow import FlowSpec, step
+
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+
+class TheirFlow(FlowSpec):
+    @step
+    def start(self):
+        self.point = Point(7)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
 
 
 def test_runs_newest_first(runs: Path) -> None:
@@ -181,3 +202,17 @@ def test_the_datastore_is_that_of_the_environment(runs: Path, tmp_path: Path, mo
     assert Flow("ClientFlow", datastore=str(runs / ".flowc")).latest_run.id == "2"
     monkeypatch.setenv("FLOWC_DATASTORE", f"file://{runs}/.flowc")
     assert Run("ClientFlow/1").successful
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_classes_of_a_flow_that_imports_metaflow_load_in_a_plain_script(tmp_path: Path, beside: bool) -> None:
+    (tmp_path / "theirs.py").write_text(THEIRS)
+    scripts = tmp_path if beside else tmp_path / "elsewhere"
+    scripts.mkdir(exist_ok=True)
+    script = scripts / "look.py"
+    look = "from flowc import Run\nprint(Run('TheirFlow/1', datastore={!r})['start'].task.data.point.x)\n"
+    script.write_text(look.format(str(tmp_path / ".flowc")))
+    made = subprocess.run([sys.executable, "-m", "flowc", "run", "theirs.py"], cwd=tmp_path, capture_output=True)
+    assert made.returncode == 0, made.stderr
+    looked = subprocess.run([sys.executable, str(script)], cwd=scripts, capture_output=True, text=True)
+    assert (looked.returncode, looked.stdout) == (0, "7\n"), looked.stderr

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flowc import FlowcError, Runner
@@ -61,7 +65,7 @@ def test_run(flow: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "[1] start | variable here\n" in result.stdout
         assert result.stderr == ""
     assert "[1] start | variable here\n" in capsys.readouterr().out
-    assert not os.path.exists(result._run_id_file)
+    assert not os.path.exists(result._name_file)
 
 
 def test_failure_and_resume(flow: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,3 +129,58 @@ def test_another_folder(flow: Path, tmp_path_factory: pytest.TempPathFactory, mo
     result = Runner("runner_flow.py", show_output=False, cwd=str(flow)).run()
     assert result.run.successful
     assert (flow / ".flowc/RunnerFlow/1").is_dir()
+
+
+def test_two_flows_at_once_in_one_empty_datastore(flow: Path) -> None:
+    (flow / "other_flow.py").write_text(FLOW.replace("RunnerFlow", "OtherFlow"))
+
+    async def both() -> list[tuple[str, float]]:
+        runners = [Runner(file, show_output=False) for file in ("runner_flow.py", "other_flow.py")]
+        # The first takes its id first and is asked for it last.
+        first = await runners[0].async_run(alpha=1, nap=1.0)
+        second = await runners[1].async_run(alpha=2)
+        await second.wait()
+        found = [(second.run.pathspec, second.run["start"].task.data.alpha)]
+        await first.wait()
+        return [*found, (first.run.pathspec, first.run["start"].task.data.alpha)]
+
+    assert asyncio.run(both()) == [("OtherFlow/1", 2), ("RunnerFlow/1", 1)]
+
+
+def test_no_file_is_left_behind(flow: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    runner = Runner("runner_flow.py", show_output=False)
+    assert runner.run().run.id == "1"
+    with pytest.raises(FlowcError):
+        runner.run(alhpa=1)
+
+    async def later() -> str:
+        result = await runner.async_run()
+        await result.wait()
+        assert list(temporary.iterdir()) == []
+        return result.run.id
+
+    assert asyncio.run(later()) == "2"
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_run_that_was_ended_still_has_its_name(flow: Path) -> None:
+    async def main() -> str:
+        result = await Runner("runner_flow.py", show_output=False).async_run(nap=60)
+        while not os.path.getsize(result._name_file):
+            await asyncio.sleep(0.02)
+        result.terminate()
+        return result.run.pathspec
+
+    assert asyncio.run(main()) == "RunnerFlow/1"
+
+
+def test_what_the_script_cannot_print_holds_up_nothing(flow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (flow / "runner_flow.py").write_text(FLOW.replace('print("variable"', 'print("h\\u00e9"'))
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    result = Runner("runner_flow.py").run()
+    assert result.status == "successful"
+    assert "start | h\u00e9 None" in result.stdout
+    assert b"start | h\\xe9 None" in out.buffer.getvalue()

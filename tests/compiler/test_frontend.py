@@ -347,3 +347,76 @@ def test_a_step_without_source(write_flow: Writer) -> None:
     )
     code, line, text = only(compile_flow(str(write_flow(source))))
     assert code == "FC009" and "'work'" in text and line == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "uses"),
+    [
+        ("os.environ['A'] = m.path", True),
+        ("first = [1, 2][m.index() + 5:][0] + open(m.file).read()", True),
+        ("1 / len(thing)", True),
+        ("unknown_name", True),
+        ("def build():\n    return open(m.file)\nbuild()", True),
+        ("class C(m.A, enum.Enum): pass", True),
+        ("1 / 0", False),
+    ],
+)
+def test_a_line_that_fails_for_want_of_a_module(write_flow: Writer, line: str, uses: bool) -> None:
+    source = "import enum, os\nimport nowhere_at_all as m\nfrom nowhere_at_all import *\nthing = m.thing()\n"
+    (item,) = compile_flow(str(write_flow(source + line + "\n" + IMPORT + SOUND.format(name="A")))).diagnostics
+    place = 6 if line.startswith("def") else 5
+    assert (item.code, item.span and item.span.line) == ("FC004", place)
+    if uses:
+        assert item.message.endswith("; module 'nowhere_at_all' is not installed here, and this line uses it")
+        assert item.help == "install it here (pip install nowhere_at_all), or move the line into a step"
+    else:
+        assert "this line uses it" not in item.message and "mend this line" in item.help
+        assert item.help.endswith("'nowhere_at_all' is not installed here, which may be the reason")
+
+
+def test_a_mixin_derived_from_a_stand_in(write_flow: Writer) -> None:
+    source = "import nowhere_at_all as m\n" + IMPORT + "class Mixin(m.Mixin):\n    def helper(self): pass\n"
+    result = compile_flow(str(write_flow(source + SOUND.format(name="A").replace("FlowSpec", "Mixin, FlowSpec"))))
+    assert result.ok and codes(result) == ["FC008"] and result.plan is not None
+    assert [step.name for step in result.plan.steps] == ["start", "end"]
+
+
+def test_a_link_and_one_that_leads_nowhere(tmp_path: Path, write_flow: Writer) -> None:
+    write_flow("VALUE = 1\n", name="real/helper_of_link.py")
+    file = write_flow("from helper_of_link import VALUE\n" + IMPORT + SOUND.format(name="A"), name="real/flow.py")
+    link = tmp_path / "linked.py"
+    link.symlink_to(file)
+    assert compile_flow(str(link)).ok
+    file.unlink()
+    assert only(compile_flow(str(link))) == (
+        "FC001",
+        None,
+        f"{link} is a link to {file}, which is not there | mend the link",
+    )
+
+
+@pytest.mark.parametrize("char", ["\f", "\v", "\x1c", "\u2028", "\x85"])
+def test_lines_are_those_of_python(write_flow: Writer, char: str) -> None:
+    text = (
+        IMPORT
+        + f"TEXT = 'a{char}b'\n"
+        + SOUND.format(name="A").replace("self.next(self.end)", "self.next(self.nowhere)")
+    )
+    result = compile_flow(str(write_flow(text)))
+    assert codes(result)[0] == "FC109"
+    assert "        self.next(self.nowhere)" in render(result.diagnostics, result.sources).splitlines()[1]
+
+
+@pytest.mark.parametrize("coding", ["latin-1", "utf-8-sig", "cp1251"])
+def test_the_coding_line_counts(tmp_path: Path, coding: str) -> None:
+    word = "Журнал" if coding == "cp1251" else "Größe"
+    line = f"        x = '{word}'; self.next(self.nowhere)"
+    text = f"# -*- coding: {coding.removesuffix('-sig')} -*-\n" + IMPORT
+    text += SOUND.format(name="A").replace("        self.next(self.end)", line)
+    file = tmp_path / "flow.py"
+    file.write_bytes(text.encode(coding))
+    result = compile_flow(str(file))
+    item = result.diagnostics[0]
+    assert item.code == "FC109" and item.span is not None
+    shown = result.sources.line(item.span.file, item.span.line)
+    assert shown == line and shown[item.span.column - 1 :].startswith("self.nowhere")

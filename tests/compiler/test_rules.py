@@ -419,3 +419,18 @@ def test_legal(source: str, write_flow: Writer) -> None:
     result = compile_flow(str(write_flow(whole_flow(source))))
     assert result.diagnostics == ()
     assert result.plan is not None
+
+
+def test_names_of_steps_have_an_end(write_flow: Writer) -> None:
+    def flow(name: str) -> str:
+        return (
+            "from flowc import FlowSpec, step\nclass A(FlowSpec):\n"
+            f"    @step\n    def start(self):\n        self.next(self.{name})\n"
+            f"    @step\n    def {name}(self):\n        self.next(self.end)\n"
+            "    @step\n    def end(self):\n        pass\n"
+        )
+
+    assert compile_flow(str(write_flow(flow("a" * 100), name="fits.py"))).diagnostics == ()
+    (item,) = compile_flow(str(write_flow(flow("a" * 101), name="too_long.py"))).diagnostics
+    assert (item.code, item.help) == ("FC135", "take a shorter name") and item.span is not None and item.span.line == 7
+    assert item.message == "the name of a step has at most 100 characters, and this one has 101"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from flowc.dsl.loading import load_file, module_name
-from flowc.dsl.missing_modules import StandIn
+from flowc.dsl.missing_modules import StandIn, missing_module
 
 FLOW = """
 from {dsl} import FlowSpec, step
@@ -241,11 +241,178 @@ def test_a_stand_in_takes_everything() -> None:
     with thing as inner:
         assert inner is thing
     thing.x = 3
+    assert thing.x != 3 and thing.a is thing.a and thing.a != thing.b and len({thing.a, thing.a, thing.b}) == 2
     assert (thing | int) is thing and (int | thing) is thing
     assert repr(thing) == "<stand-in for torch, which is not installed here>"
-    assert thing.__version__ == "0.0.0" and not hasattr(thing, "__fspath__")
+    assert thing.__version__ >= "2.0" and not hasattr(thing, "__wrapped__")
 
     def function() -> None: ...
 
-    assert thing(function) is function
-    assert issubclass(type("C", thing.__mro_entries__(()), {}), object)
+    assert thing(function) is function and thing.register("name")(function) is function
+    assert missing_module(thing.a.b) == "torch" and missing_module(function) is None
+
+
+LINES = """
+import abc, dataclasses, enum, functools, os, pathlib, typing
+import absent_m as m
+import absent_m.inner.b as x
+from absent_m import *
+from absent_m.deep import thing
+
+class Two(m.Module, m.T): pass
+class Meta(m.Module, metaclass=type(m.Module)): pass
+class Both(type(m.Module), abc.ABCMeta): pass
+class Abstract(m.Module, abc.ABC, metaclass=Both):
+    @abc.abstractmethod
+    def forward(self): ...
+class Table(m.Model, abc.ABC, table=True): pass
+class Mapping(m.Mixin, dict): pass
+class Many(m.Base[int], typing.Generic[typing.TypeVar("T")]): pass
+class Net(m.Module):
+    def __init__(self, size):
+        super().__init__(size)
+        self.size, self.layer = size, m.Linear(size)
+net = Net(3).to("cuda")
+loaded = Net.from_pretrained("x")
+assert Net(3).size == 3 and isinstance(Net(3), m.Module) and isinstance(Net(3), Net)
+
+numbers = (1 + m.a - m.b * 2) @ 3 // m.c % 2 ** m.d << 1 >> m.e & 3 | m.f ^ 1
+signs = [-m.a, +m.a, ~m.a, abs(m.a), round(m.a, 2), divmod(m.a, 2), divmod(2, m.a), 3 @ m.a, 3 / m.a]
+m.total += 1
+assert max(m.a, m.b) is not None and m.count() > 1 and 1 < m.count() and m.major >= 2 and not m.a < 2
+assert m.__version__ >= "2.0" and m.sub.__version__ >= "2.0" and m.VERSION >= (2, 1)
+for number in range(m.N): pass
+shown = f"{m.x:d} {m.x} {x.y!r:>3}"
+folder = pathlib.Path(m.__file__).parent / pathlib.Path(m.sub.__file__).name
+path = os.fspath(m.path)
+values = int(m.a), float(m.a), len(m.a), bool(m.a), hash(m.a), [1][m.a], 3 in m.a, m.a == 3
+assert not isinstance(3, m.Tensor) and not issubclass(int, m.Tensor) and isinstance(m.zeros(3), m.Tensor)
+first, second = m.load()
+first, *rest = m.load()
+for left, right in [m.pair]: pass
+
+try:
+    {}["none"]
+except m.Error:
+    raise SystemExit("not this one")
+except KeyError:
+    pass
+class Own(m.TrainingError): pass
+try:
+    raise Own("x")
+except m.TrainingError as error:
+    shown = error.code
+try:
+    raise m.OtherError("x")
+except m.TrainingError:
+    raise SystemExit("not this one")
+except m.OtherError:
+    pass
+loss = m.MeanSquaredError()(1, 2).numpy() + 1
+
+with m.no_grad(), m.autocast("cuda") as cast: pass
+
+@m.decorator(1)
+def function(): return 1
+@m.decorator(1)
+class Decorated:
+    @m.decorator(2)
+    def method(self): return 2
+    @m.decorator
+    @staticmethod
+    def static(): return 3
+    @m.decorator
+    @property
+    def value(self): return 4
+assert (function(), Decorated().method(), Decorated.static(), Decorated().value) == (1, 2, 3, 4)
+
+@dataclasses.dataclass
+class Data:
+    a: m.T
+    b: m.T = m.T()
+    c: typing.Optional[m.T] = None
+assert Data(1).a == 1
+@functools.singledispatch
+def dispatch(value): return 1
+@dispatch.register(m.Tensor)
+def _(value): return 2
+assert dispatch(3) == 1
+hints = typing.Union[m.A, None], typing.List[m.A], m.A | None, typing.TypeVar("B", bound=m.A)
+"""
+
+
+def test_ordinary_lines_at_module_level(tmp_path: Path) -> None:
+    text = LINES + FLOW.format(dsl="flowc") + "class Mixed(m.Mixin, MyFlow, thing): pass\n"
+    loaded = load_file(write(tmp_path, text), stand_in=True)
+    assert [cls.__name__ for cls in loaded.flows()] == ["Mixed"]
+    assert type(loaded.flows()[0]) is type and {name for name, *_ in loaded.missing} == {"absent_m"}
+
+
+def test_what_was_stood_in_for_is_told_where_the_file_fails(tmp_path: Path) -> None:
+    missing: list[tuple[str, str, int]] = []
+    file = write(tmp_path, "import absent_m\n1 / 0\n", "fails_later.py")
+    with pytest.raises(ZeroDivisionError):
+        load_file(file, stand_in=True, missing=missing)
+    assert missing == [("absent_m", file, 1)]
+
+
+# Names that Python has, and links -------------------------------------------------------------------------------------
+
+WITH_HELPER = """
+from {dsl} import FlowSpec, step
+import helper_beside_it
+
+class MyFlow(FlowSpec):
+    @step
+    def start(self):
+        import random, json, types, tempfile
+        self.x = helper_beside_it.Box(random.random() + len(json.dumps(types.__name__)))
+        self.next(self.end)
+
+    @step
+    def end(self):
+        print("came to", type(self.x).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("random.py", True), ("metaflow.py", True), ("json.py", False), ("flowc.py", False)]
+)
+def test_a_flow_does_not_take_the_place_of_a_module(tmp_path: Path, name: str, beside: bool) -> None:
+    # Of those that flowc itself begins with, `python -m` takes the file in the current folder before flowc is there.
+    write(tmp_path, "class Box:\n    def __init__(self, value): self.value = value\n", "helper_beside_it.py")
+    file = write(tmp_path, WITH_HELPER.format(dsl="flowc"), name)
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "flowc", "run", name if beside else file, "--isolation", "spawn"],
+        cwd=tmp_path if beside else tmp_path / "elsewhere", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "came to Box" in done.stdout + done.stderr
+
+
+def test_the_folder_of_such_a_file_comes_last(tmp_path: Path) -> None:
+    sys.path.insert(0, str(tmp_path))
+    load_file(write(tmp_path, FLOW.format(dsl="flowc"), "colorsys.py"))
+    assert sys.path[-1] == str(tmp_path) and sys.path.count(str(tmp_path)) == 1
+    import colorsys
+
+    assert not hasattr(colorsys, "MyFlow")
+
+
+def test_a_link_stands_for_its_file(tmp_path: Path) -> None:
+    for base, inside in (("plain", ""), ("packed", "pkg/")):
+        write(tmp_path, "VALUE = 5\n", f"{base}/{inside}beside_{base}.py")
+        if inside:
+            write(tmp_path, "", f"{base}/{inside}__init__.py")
+        dot = "." if inside else ""
+        file = write(
+            tmp_path,
+            f"from {dot}beside_{base} import VALUE\n" + FLOW.format(dsl="flowc"),
+            f"{base}/{inside}real_{base}.py",
+        )
+        link = tmp_path / f"link_{base}.py"
+        link.symlink_to(file)
+        loaded = load_file(str(link))
+        assert loaded.module.VALUE == 5 and loaded.file == file
+        assert module_name(str(link)) == module_name(file) and load_file(file).module is loaded.module

@@ -177,3 +177,44 @@ def test_errors() -> None:
 
     back = pickle.loads(pickle.dumps(failure))
     assert (back.type, back.message, back.traceback) == ("ValueError", "no", "trace")
+    assert (back.exception, back.type, back.stacktrace) == ("no", "ValueError", "trace"), "Metaflow's names for them"
+
+
+class Settings:
+    pass
+
+
+class WithProperties(Flow):
+    count = 0
+
+    @property
+    def broken(self) -> Any:
+        type(self).count += 1
+        return Settings().absent_option  # type: ignore[attr-defined]
+
+    @property
+    def reads(self) -> Any:
+        return self.absent
+
+    @property
+    def nested(self) -> Any:
+        return self.broken
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_error_inside_a_property_comes_out_as_itself(inside: bool) -> None:
+    import traceback
+
+    flow = WithProperties(use_cli=False)
+    if inside:
+        flow.__dict__[_CONTEXT] = Context()
+    for name in ("broken", "nested"):
+        with pytest.raises(AttributeError, match="'Settings' object has no attribute 'absent_option'") as caught:
+            getattr(flow, name)
+        assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "broken"
+        assert not isinstance(caught.value, MissingArtifact)
+    with pytest.raises(MissingArtifact, match="no such thing" if inside else "no attribute 'absent'"):
+        flow.reads
+    assert not hasattr(flow, "broken")
+    if inside:
+        assert context(flow).loaded == ["absent"] * len(context(flow).loaded)

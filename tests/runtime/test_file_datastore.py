@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,20 @@ def test_where_a_datastore_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_urls_that_are_no_datastore(url: str) -> None:
     with pytest.raises(DatastoreError, match="is no datastore"):
         open_datastore(url)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_create_without_hard_links(store: FileDatastore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def link(source: str, target: str) -> None:
+        raise OSError(code, os.strerror(code), source)
+
+    monkeypatch.setattr(os, "link", link)
+    assert store.create("a/b", b"one")
+    assert not store.create("a/b", b"two")
+    assert store.read("a/b") == b"one"
+    assert store.list("a") == ("b",)
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda number: store.create("a/c", b"%d" % number * 100_000), range(16)))
+    assert won.count(True) == 1
+    assert store.read("a/c") == b"%d" % won.index(True) * 100_000
+    assert not [name for name in everything(store) if name.endswith(".tmp")]

@@ -521,3 +521,38 @@ def test_failures_of_nested_classes_and_groups() -> None:
     if sys.version_info >= (3, 11):
         group = ExceptionGroup("several", [ValueError("a"), KeyError("b")])  # noqa: F821
         assert "ValueError: a" in user_traceback(group) and "KeyError" in user_traceback(group)
+
+
+def test_a_step_that_reads_from_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        failure = Lab(tmp_path, *one(lambda self: input("name? "))).failed("start").failure
+    assert failure is not None
+    assert failure.message == "EOF when reading a line. A step has no terminal to read from."
+    assert failure_of(EOFError("Ran out of input")).message == "Ran out of input"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_umask_of_a_step_is_not_that_of_its_artifacts(tmp_path: Path, fails: bool) -> None:
+    def start(self: Any) -> None:
+        os.umask(0o777)
+        os.chdir("/")
+        self.large = "x" * 100_000
+        if fails:
+            raise ValueError("no")
+        self.next(self.end)
+
+    folder, before = os.getcwd(), os.umask(0o022)
+    try:
+        lab = Lab(tmp_path, *one(start))
+        if fails:
+            lab.failed("start")
+        else:
+            lab.done("start")
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+        os.chdir(folder)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert "record.json" in modes and (fails or len(modes) > 2)
+    assert set(modes.values()) == {0o644}
