@@ -53,6 +53,17 @@ def main_for_flow(file: str, class_name: str, argv: Sequence[str] | None = None)
     return _guarded(invocation, sys.argv[1:] if argv is None else argv)
 
 
+def _open_standard_streams() -> None:
+    # A standard descriptor that was closed (``<&-``) would be given to the next file opened, here or in a task.
+    number = os.open(os.devnull, os.O_RDWR)
+    while number < 3:
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open for good)
+
+
 def _guarded(invocation: object, argv: Sequence[str]) -> int:
     """Run the command; whatever goes wrong becomes one message and an exit code."""
     import click
@@ -61,6 +72,7 @@ def _guarded(invocation: object, argv: Sequence[str]) -> int:
     from .invocation import Invocation
 
     assert isinstance(invocation, Invocation)
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding does not have must not end anything. The stream may be another's.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")

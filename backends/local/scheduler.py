@@ -310,11 +310,14 @@ class Scheduler:
         record = self._records.read(address, attempt.number)
         recorded = None if record is None or record.failure is None else record.failure.to_json()
         own = member.rank == report.rank
-        last = self._last(member) if own else report.last_lines
+        last = self._lines_of(address, attempt.number) or report.last_lines
         attempt.report(gang_failure(str(address), attempt.number, report, recorded, last), report.kind, own)
 
     def _last(self, member: Member) -> tuple[str, ...]:
-        folder = self._records.datastore.path(self._records.folder(member.address, member.attempt.number))
+        return self._lines_of(member.address, member.attempt.number)
+
+    def _lines_of(self, address: Address, attempt: int) -> tuple[str, ...]:
+        folder = self._records.datastore.path(self._records.folder(address, attempt))
         return tuple(last_lines(folder + "/stderr.log") or last_lines(folder + "/stdout.log"))
 
     def _conclude(self, attempt: Attempt) -> None:

@@ -81,7 +81,9 @@ def by_fork(flow_class: type[Any], flow: str, datastore: Datastore, gangs: bool 
 def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
     """Run each task in a fresh interpreter, which imports the flow again."""
     package = __name__.split(".", maxsplit=1)[0]
-    command = [sys.executable, "-m", f"{package}.runtime", "step"]
+    # Safe path (3.11): a flow called json.py in the current folder must not be what the interpreter itself imports.
+    safe = ["-P"] if sys.version_info >= (3, 11) else []
+    command = [sys.executable, *safe, "-m", f"{package}.runtime", "step"]
     common = {
         **os.environ,
         contract.DATASTORE: datastore.url,

@@ -7,7 +7,7 @@ from .code import Code, entry
 TARGETS: tuple[Code, ...] = (
     entry(
         "FC401", "A framework that the target cannot form",
-        "`flowc targets` shows which gangs each target can form.",
+        "`flowc targets` shows which gangs each target can form; the example is for a target with @parallel alone.",
         """
         @step
         def start(self):

@@ -82,3 +82,16 @@ def test_a_stream_that_cannot_be_set_is_left_as_it_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", out)
     assert main(["targets"]) == 0
     assert "local" in out.getvalue()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_may_be_closed(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "flow.py").write_text(
+        "from flowc import FlowSpec, step\n\n\nclass F(FlowSpec):\n"
+        "    @step\n    def start(self):\n        print('here')\n        self.next(self.end)\n\n"
+        "    @step\n    def end(self):\n        pass\n"
+    )
+    command = f'"{sys.executable}" -m flowc run flow.py --datastore store {closed}'
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "store/F/1/start/_/0/stdout.log").read_text() == "here\n"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flowc.backends.base import check_capabilities, get_capabilities
@@ -15,6 +17,8 @@ from flowc.compiler.diagnostics_page import page
 Writer = Callable[..., Path]
 EXAMPLES = [item for item in CODES.values() if item.form == "flow"]
 MILD = {"FC307": Severity.WARNING, "FC309": Severity.WARNING, "FC406": Severity.WARNING, "FC407": Severity.WARNING}
+# Limits that no target has at present.
+NARROWER: dict[str, dict[str, Any]] = {"FC401": {"frameworks": frozenset({"parallel"})}}
 
 
 def compiled(write_flow: Writer, text: str) -> Compilation:
@@ -24,7 +28,8 @@ def compiled(write_flow: Writer, text: str) -> Compilation:
 def findings(result: Compilation, item: Code) -> list[Diagnostic]:
     found = list(result.diagnostics)
     if item.target and result.plan is not None:
-        found.extend(check_capabilities(result.plan, get_capabilities(item.target)))
+        able = replace(get_capabilities(item.target), **NARROWER.get(item.code, {}))
+        found.extend(check_capabilities(result.plan, able))
     return found
 
 
