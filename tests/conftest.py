@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ import pytest
 
 # The tools that generate, run and judge flows are modules of the tests, not of the product.
 sys.path.insert(0, str(Path(__file__).parent / "flows"))
+
+LABS_REQUIRED = os.environ.get("FLOWC_LABS") == "required"
+"""Whether what a test needs must be there: hosts, compilers, frameworks. A skipped test is then a failed one."""
+
+NOT_HERE = "not here: "
+"""How the reason begins where a test is for another kind of machine, and no lab could change that."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +35,18 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     )
     settings.load_profile("flowc")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Turn skips into failures where FLOWC_LABS=required."""
+    report = yield
+    if LABS_REQUIRED and report.skipped and not hasattr(report, "wasxfail") and call.excinfo is not None:
+        reason = str(call.excinfo.value)
+        if not reason.startswith(NOT_HERE):
+            report.outcome = "failed"
+            report.longrepr = f"FLOWC_LABS=required lets nothing be skipped, and this test was: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

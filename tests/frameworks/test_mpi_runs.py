@@ -159,7 +159,7 @@ def test_without_an_mpi_the_error_says_what_to_install(tmp_path: Path) -> None:
     gang = GangLab(tmp_path, MPI.flow(), MPI.files)
     # A Python whose environment has no mpirun beside it.
     for name in ("mpirun", "mpiexec"):
-        assert not (Path("/usr/bin") / name).exists() or pytest.skip("there is a system's MPI here")
+        assert not (Path("/usr/bin") / name).exists() or pytest.skip("not here: the system has an MPI of its own")
     hidden = "import shutil; which = shutil.which; shutil.which = lambda c, *a, **k: None if 'mpi' in c else which(c)"
     (tmp_path / "sitecustomize.py").write_text(hidden)
     said = gang.run(code=1, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

@@ -545,7 +545,7 @@ def test_numbers_from_numpy_differ_from_task_to_task_unless_the_flow_seeds_them(
             def end(self):
                 pass
         """
-    assert len(flow(source.format(seed="numpy.random.random()")).run().artifact("join", "numbers")) == 3
+    assert len(flow(source.format(seed="numpy.random.seed()")).run().artifact("join", "numbers")) == 3
     assert len(flow(source.format(seed="numpy.random.seed(4)")).run().artifact("join", "numbers")) == 1
 
 

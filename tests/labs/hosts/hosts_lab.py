@@ -53,10 +53,11 @@ _HOST = """
 set -e
 hostname "$NAME"
 mount -t tmpfs -o mode=1777 lab "$PRIVATE/tmp"
-if [ -n "$FOLDER_IN_TMP" ]; then
-    mkdir -p "$PRIVATE/tmp$FOLDER_IN_TMP"
-    mount --bind "$FOLDER" "$PRIVATE/tmp$FOLDER_IN_TMP"
-fi
+printf '%s\\n' "$SHARED_IN_TMP" | while IFS= read -r folder; do
+    [ -n "$folder" ] || continue
+    mkdir -p "$PRIVATE/tmp/$folder" || exit 1
+    mount --rbind "/tmp/$folder" "$PRIVATE/tmp/$folder" || exit 1
+done
 mount --bind "$PRIVATE/hosts" /etc/hosts
 if [ -e /etc/resolv.conf ]; then mount --bind /dev/null /etc/resolv.conf; fi
 mount -t tmpfs -o mode=1777 lab /dev/shm
@@ -243,13 +244,15 @@ class HostsLab:
 
     def _boot(self, host: Host) -> subprocess.Popen[str]:
         assert self._switch is not None
+        # Each host has its own /tmp, but for the lab's folder and, should they lie there, the project and its Python.
         system_tmp = Path("/tmp").resolve()
-        in_tmp = f"/{self.folder.relative_to(system_tmp)}" if system_tmp in self.folder.parents else ""
+        shared = {self.folder, Path(__file__).resolve().parents[3], Path(sys.prefix).resolve(), Path(sys.base_prefix)}
+        in_tmp = sorted(str(folder.relative_to(system_tmp)) for folder in shared if system_tmp in folder.parents)
         (host.private / "tmp").mkdir()
         settings = {
             "NAME": host.name,
             "FOLDER": str(self.folder),
-            "FOLDER_IN_TMP": in_tmp,
+            "SHARED_IN_TMP": "\n".join(in_tmp),
             "PRIVATE": str(host.private),
             "PYTHON": sys.executable,
             "INIT": _INIT,

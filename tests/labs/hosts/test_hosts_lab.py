@@ -83,7 +83,7 @@ def test_own_names_and_unknown_users() -> None:
 @pytest.mark.parametrize("rootless", [False, True])
 def test_nothing_is_left_also_after_an_error(rootless: bool) -> None:
     if os.geteuid() and not rootless:
-        pytest.skip("only root can do it without a user namespace")
+        pytest.skip("not here: only root can do it without a user namespace")
 
     class Wrong(Exception):
         pass
