@@ -11,7 +11,7 @@ import pytest
 from flowc.runtime.frameworks.programs import search_path
 from test_examples import Command, command, data, flow  # noqa: F401 (a fixture)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def require(*modules: str) -> None:

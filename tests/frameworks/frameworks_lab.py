@@ -21,7 +21,7 @@ from flowc.runtime.record import Record, Records
 from framework_rows import Row
 
 PYTHON = sys.executable
-HEAVY = 110
+HEAVY = 240
 """Seconds that a run may take where a framework has to be loaded on a busy machine."""
 _NOT_OURS = {".keras"}
 """What Keras leaves in the home folder wherever it is imported."""

@@ -86,9 +86,10 @@ def test_a_rank_that_is_asked_to_end_may_checkpoint_and_does_not_use_up_a_retry(
         """
         if current.retry_count == 0:
             current.parallel.barrier()
-            if rank == 0:
-                os.kill(os.getppid(), 15)
             try:
+                if rank == 0:
+                    time.sleep(1)  # until the other rank is in its block, too
+                    os.kill(os.getppid(), 15)
                 time.sleep(60)
             finally:
                 time.sleep(0.5)

@@ -115,7 +115,7 @@ ROW = Row(
     current.torch.run("say.py", {{"-v": True, "a_b": "it's", "no": None, "l": [1, 2]}}, nproc_per_node=1)
     current.torch.launch("say.py", **name("old"), nproc_per_node=1)
     current.torch.run("restart.py", [self.file(f"said-{{rank}}-restart")],
-                      torchrun_args={{"max_restarts": 2, "nnodes": "1:2"}}, nproc_per_node=1)
+                      torchrun_args={{"max_restarts": 10, "nnodes": "1:2"}}, nproc_per_node=1)
     self.value = {{text: said(text) for text in ("list", "old", "restart")}}
     self.options = said("options")
     """,
