@@ -242,17 +242,21 @@ class HostsLab:
             batch = f"addr add {host.address}/24 dev eth0\nlink set eth0 up\n"
             _run([*self.enter(host.init), "-n", "--", "ip", "-batch", "-"], batch)
 
-    def _boot(self, host: Host) -> subprocess.Popen[str]:
-        assert self._switch is not None
-        # Each host has its own /tmp, but for the lab's folder and, should they lie there, the project and its Python.
+    @property
+    def shared_in_tmp(self) -> list[str]:
+        """What all hosts see of the machine's /tmp: the lab's folder and, should they lie there, the project and its
+        Python; as paths below /tmp."""
         system_tmp = Path("/tmp").resolve()
         shared = {self.folder, Path(__file__).resolve().parents[3], Path(sys.prefix).resolve(), Path(sys.base_prefix)}
-        in_tmp = sorted(str(folder.relative_to(system_tmp)) for folder in shared if system_tmp in folder.parents)
+        return sorted(str(folder.relative_to(system_tmp)) for folder in shared if system_tmp in folder.parents)
+
+    def _boot(self, host: Host) -> subprocess.Popen[str]:
+        assert self._switch is not None
         (host.private / "tmp").mkdir()
         settings = {
             "NAME": host.name,
             "FOLDER": str(self.folder),
-            "SHARED_IN_TMP": "\n".join(in_tmp),
+            "SHARED_IN_TMP": "\n".join(self.shared_in_tmp),
             "PRIVATE": str(host.private),
             "PYTHON": sys.executable,
             "INIT": _INIT,
