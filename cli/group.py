@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "Print a flow's Plan as JSON.",
     "graph": "Draw a flow.",
     "targets": "Show what each target can do.",
+    "metaflow": "Let a plain Python's `import metaflow` give flowc.",
 }
 
 

@@ -75,3 +75,15 @@ def install() -> None:
     """From now on ``import metaflow`` gives flowc's names, unless FLOWC_METAFLOW=keep or it was imported before."""
     if os.environ.get(_KEEP_VARIABLE) != "keep" and "metaflow" not in sys.modules and _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+
+
+def fallback(name: str) -> Optional[importlib.machinery.ModuleSpec]:
+    """How to import ``metaflow`` where nothing else gives it; None for other modules, and with FLOWC_METAFLOW=keep.
+
+    For the file that ``flowc metaflow on`` puts among an environment's packages.
+    """
+    if os.environ.get(_KEEP_VARIABLE) == "keep":
+        return None
+    if name != "metaflow" and not isinstance(sys.modules.get("metaflow"), _Names):
+        return None  # a part that the installed Metaflow does not have
+    return _finder.find_spec(name)
