@@ -88,6 +88,13 @@ class Flow:
         result = run_local(compilation.plan, compilation.flow, compilation.loaded, values, settings, listen)
         return Ran(result, events, self.root, self.name)
 
+    def run_apart(self, **options: Any) -> Ran:
+        """Run it to a good end in a process of its own. It must be the flow's first run; no events are told."""
+        process = self.start(**options)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, out + err
+        return Ran(RunResult("1", "done", 0.0), [], self.root, self.name)
+
     def start(self, **options: Any) -> subprocess.Popen[str]:
         """Start it in a process of its own, which prints its result's state last."""
         return subprocess.Popen(
