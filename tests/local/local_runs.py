@@ -20,6 +20,7 @@ from flowc.runtime.artifacts import ArtifactStore
 from flowc.runtime.datastore import open_datastore
 from flowc.runtime.parameters import parameter_values
 from flowc.runtime.record import Record, Records
+from flowc.runtime.runs import list_runs
 
 _NAMES = itertools.count()
 
@@ -89,11 +90,12 @@ class Flow:
         return Ran(result, events, self.root, self.name)
 
     def run_apart(self, **options: Any) -> Ran:
-        """Run it to a good end in a process of its own. It must be the flow's first run; no events are told."""
+        """Run it to a good end in a process of its own; no events are told."""
         process = self.start(**options)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, out + err
-        return Ran(RunResult("1", "done", 0.0), [], self.root, self.name)
+        newest = list_runs(open_datastore(str(self.root)), self.name)[-1]
+        return Ran(RunResult(newest, "done", 0.0), [], self.root, self.name)
 
     def start(self, **options: Any) -> subprocess.Popen[str]:
         """Start it in a process of its own, which prints its result's state last."""
