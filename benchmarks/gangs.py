@@ -1,0 +1,65 @@
+"""What a gang costs: forming it, and what flowc adds to a framework that is started by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from .harness import FLOWS, Bench, Row, pairs
+
+FORM = {4: 0.5, 64: 3.0}
+"""Seconds in which a gang of so many ranks has formed and ended."""
+MORE = 0.5
+"""Seconds that a flow with a torchrun step may take longer than the same torchrun."""
+
+
+def measure(bench: Bench) -> list[Row]:
+    return [*_forming(bench), *_torchrun(bench)]
+
+
+def _forming(bench: Bench) -> list[Row]:
+    rows = []
+    for size, wanted in FORM.items():
+        print(f"  a gang of {size}, as many bare processes", flush=True)
+        command = [bench.flowc / "python", Path(__file__).with_name("gang_formation.py"), str(size)]
+        done = subprocess.run(
+            list(map(str, command)), env=bench.environment(), check=True, stdout=subprocess.PIPE, text=True
+        )
+        took, bare = map(float, done.stdout.split())
+        rows.append(
+            Row(
+                f"gang of {size} forms and ends",
+                f"{took:.2f} s",
+                f"the processes alone {bare:.2f} s",
+                f"{took - bare:.2f} s more",
+                f"{wanted:g} s",
+                took <= wanted,
+            )
+        )
+    return rows
+
+
+def _torchrun(bench: Bench) -> list[Row]:
+    if importlib.util.find_spec("torch") is None:
+        raise SystemExit("torch is not installed; `make test` installs the frameworks")
+    print("  torchrun under flowc, torchrun by hand", flush=True)
+    flow, script, hand = FLOWS / "torchrun_gang.py", FLOWS / "all_reduce.py", Path(__file__).with_name("by_hand.py")
+    # In this environment, which has torch: the two differ in nothing but who starts torchrun.
+    ours, bare = pairs(
+        5,
+        lambda: bench.time([sys.executable, "-m", "flowc", "run", flow], bench.folder("flowc")),
+        lambda: bench.time([sys.executable, hand, script], bench.folder("by_hand")),
+    )
+    more = ours.wall - bare.wall
+    return [
+        Row(
+            "run: torchrun on a gang of 2",
+            f"{ours.wall:.2f} s",
+            f"torchrun by hand {bare.wall:.2f} s",
+            f"{more:+.2f} s",
+            f"{MORE:g} s more",
+            more <= MORE,
+        )
+    ]
