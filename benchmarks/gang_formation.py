@@ -1,7 +1,7 @@
 """How long a gang takes to form on loopback: from the first rank's start until every rank's code has passed a barrier.
 
-``python benchmarks/gang_formation.py SIZE`` prints the median of a few gangs and of the floor in seconds: the same number
-of processes, each forking one more, with nothing between them.
+``python benchmarks/gang_formation.py SIZE`` prints the median of a few gangs and of the floor in seconds: the same
+number of processes, each forking one more, with nothing between them.
 """
 
 from __future__ import annotations
