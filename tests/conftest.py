@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-# The tools that generate, run and judge flows are modules of the tests, not of the product.
-sys.path.insert(0, str(Path(__file__).parent / "flows"))
+# The tools that generate, run and judge flows, and the labs, are modules of the tests, not of the product.
+for _folder in ("flows", "labs/argo", "labs/hosts", "labs/slurm"):
+    sys.path.insert(0, str(Path(__file__).parent / _folder))
+
+pytest_plugins = ["slurm_fixture"]
 
 LABS_REQUIRED = os.environ.get("FLOWC_LABS") == "required"
 """Whether what a test needs must be there: hosts, compilers, frameworks. A skipped test is then a failed one."""

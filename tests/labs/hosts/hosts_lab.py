@@ -3,7 +3,7 @@
 A host is a set of namespaces (namespaces(7)) held by a process that is its PID 1 and reaps what is orphaned there; a
 bridge in a network namespace of its own joins them. It takes no root where the kernel gives user namespaces to
 everybody, and nothing but programs of util-linux and iproute2. When the test's process ends, however it ends, the
-hosts end with it: each PID 1 reads a pipe from it.
+hosts end with it: each PID 1 reads a pipe from it, and a keeper (lab_keeper.py) removes the files.
 
     with HostsLab(2) as lab:
         lab.host(1).run(["ping", "-c1", lab.host(0).name])
@@ -19,13 +19,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pytest
+from lab_processes import Keeper, LabError, await_ready, close_process, only_child, popen_process, run_with_input
 
 # Read when the tests are collected: while they run, the developer's own settings are out of sight.
 _REQUIRED = os.environ.get("FLOWC_LABS") == "required"
@@ -68,8 +67,16 @@ exec "$PYTHON" -ISc "$INIT"
 """
 
 
-class LabError(Exception):
-    """The lab could not be set up; the message has what the programs said."""
+# Beside the hosts a person's own machine: its network and its name, but the processes and folders of this machine.
+_LOGIN = """
+set -e
+hostname "$NAME"
+mount --bind "$PRIVATE/hosts" /etc/hosts
+if [ -e /etc/resolv.conf ]; then mount --bind /dev/null /etc/resolv.conf; fi
+ip link set lo up
+echo ready
+exec cat >/dev/null
+"""
 
 
 class Host:
@@ -81,12 +88,15 @@ class Host:
         From 0.
     name, address : str
         Its host name, which all hosts resolve, and its IP address.
+    is_login : bool
+        It shares processes, folders, /tmp and shared memory with this machine.
     """
 
-    def __init__(self, lab: HostsLab, index: int) -> None:
+    def __init__(self, lab: HostsLab, index: int, login: str | None = None) -> None:
         self._lab = lab
         self.index = index
-        self.name = f"node{index}"
+        self.name = login or f"node{index}"
+        self.is_login = login is not None
         self.address = f"{_NETWORK}.{index + 1}"
         self.private = lab.folder / f".{self.name}"
         self.process: subprocess.Popen[str] | None = None
@@ -114,10 +124,14 @@ class Host:
         cwd : path, optional
             Its folder, ``/`` if not given.
         options
-            For ``subprocess.Popen``. Signals reach the program only from inside: ``run(["kill", ...])``.
+            For ``subprocess.Popen``. Signals reach the program only from inside: ``run(["kill", ...])``; but on the
+            login host the process that is returned is the program's own.
         """
         user = ["unshare", "-U", f"--map-user={uid}", f"--map-group={uid}", "--"] if uid is not None else []
-        command = [*self._lab.enter(self.init), "-n", "-u", "-m", "-i", "-p", f"--wd={cwd or '/'}", "--", *user, *argv]
+        spaces = ["-n", "-u", "-m"] if self.is_login else ["-n", "-u", "-m", "-i", "-p"]
+        # The folder as the host sees it; nsenter's own --wd is opened before, and has no path in the host.
+        folder = ["env", "-C", os.fspath(cwd)] if cwd is not None else []
+        command = [*self._lab.enter(self.init), *spaces, "--", *user, *folder, *argv]
         return subprocess.Popen(command, env=None if env is None else dict(env), **options)
 
     def run(
@@ -136,13 +150,18 @@ class Host:
 
     def processes(self) -> list[str]:
         """The command lines of what runs in the host, without its PID 1 and zombies."""
-        found = []
+        return list(self.commands().values())
+
+    def commands(self) -> dict[int, str]:
+        """The same, by their numbers here."""
+        found = {}
         inside = os.readlink(f"/proc/{self.init}/ns/pid")
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != self.init:
                 try:
                     if os.readlink(entry / "ns/pid") == inside and (entry / "cmdline").read_bytes():
-                        found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+                        command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                        found[int(entry.name)] = command.strip()
                 except OSError:
                     continue
         return found
@@ -165,19 +184,36 @@ class HostsLab:
         Each host resolves its own name to 127.0.1.1, as Debian's installer sets it up.
     rootless : bool, optional
         Whether to work in a user namespace; by default, if this process is not root's.
+    login : str, optional
+        The name of one more host, where a person would work: it is on the network, and shares all else with this
+        machine.
 
     Attributes
     ----------
     folder : Path
         A folder that all hosts see under this path; each has its own /tmp otherwise.
+    hosts : list of Host
+        Without the login host.
+    login : Host or None
+        The login host.
     """
 
-    def __init__(self, count: int, *, own_name_on_loopback: bool = False, rootless: bool | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        own_name_on_loopback: bool = False,
+        rootless: bool | None = None,
+        login: str | None = None,
+    ) -> None:
         self._count = count
+        self._login_name = login
         self._loopback = own_name_on_loopback
         self._rootless = os.geteuid() != 0 if rootless is None else rootless
         self._switch: subprocess.Popen[str] | None = None
+        self._keeper: Keeper | None = None
         self.hosts: list[Host] = []
+        self.login: Host | None = None
 
     def host(self, index: int) -> Host:
         """One of them."""
@@ -217,30 +253,54 @@ class HostsLab:
         assert host.process is not None
         host.process.wait(10)
 
+    def power_on(self, index: int) -> None:
+        """Start a host that :meth:`kill_power` has ended: the same name and address, an empty /tmp."""
+        host = self.hosts[index]
+        assert host.process is not None and host.process.poll() is not None, f"{host.name} is on"
+        close_process(host.process)
+        # The kernel takes a host's links away some time after its end; the name must be free now.
+        with contextlib.suppress(LabError):
+            self._ip(f"link del v{index}")
+        host.process = self._boot(host)
+        self._join([host])
+
     def _start(self) -> None:
+        self._keeper = Keeper(self.folder)
         user = ["-r"] if self._rootless else []
-        self._switch = _popen(["unshare", *user, "-n", "--", "sh", "-c", "echo ready; exec cat >/dev/null"])
-        _ready(self._switch)
+        self._switch = popen_process(["unshare", *user, "-n", "--", "sh", "-c", "echo ready; exec cat >/dev/null"])
+        await_ready(self._switch)
         self.hosts = [Host(self, index) for index in range(self._count)]
-        for host in self.hosts:
+        if self._login_name is not None:
+            self.login = Host(self, self._count, self._login_name)
+        for host in self._all():
             host.private.mkdir()
-            names = {other.name: other.address for other in self.hosts}
+            names = {other.name: other.address for other in self._all()}
             if self._loopback:
                 names[host.name] = "127.0.1.1"
             host.set_names(names)
             host.process = self._boot(host)
-        for host in self.hosts:
+        self._ip("link set lo up", "link add lab type bridge", "link set lab up")
+        self._join(self._all())
+        if self.login is not None:
+            self._keeper.tell(f"mounts {self.login.init}")
+
+    def _all(self) -> list[Host]:
+        return self.hosts if self.login is None else [*self.hosts, self.login]
+
+    def _join(self, hosts: list[Host]) -> None:
+        """Wait until hosts are up, and put them on the network."""
+        for host in hosts:
             assert host.process is not None
-            _ready(host.process)
-            host.init = _only_child(host.process.pid)
-        joined = ["link set lo up", "link add lab type bridge", "link set lab up"]
-        for host in self.hosts:
+            await_ready(host.process)
+            host.init = host.process.pid if host.is_login else only_child(host.process.pid)
+        joined = []
+        for host in hosts:
             joined.append(f"link add v{host.index} type veth peer name eth0 netns {host.init}")
             joined.append(f"link set v{host.index} master lab up")
         self._ip(*joined)
-        for host in self.hosts:
+        for host in hosts:
             batch = f"addr add {host.address}/24 dev eth0\nlink set eth0 up\n"
-            _run([*self.enter(host.init), "-n", "--", "ip", "-batch", "-"], batch)
+            run_with_input([*self.enter(host.init), "-n", "--", "ip", "-batch", "-"], batch)
 
     @property
     def shared_in_tmp(self) -> list[str]:
@@ -252,7 +312,7 @@ class HostsLab:
 
     def _boot(self, host: Host) -> subprocess.Popen[str]:
         assert self._switch is not None
-        (host.private / "tmp").mkdir()
+        (host.private / "tmp").mkdir(exist_ok=True)
         settings = {
             "NAME": host.name,
             "FOLDER": str(self.folder),
@@ -262,12 +322,15 @@ class HostsLab:
             "INIT": _INIT,
         }
         enter = [*self.enter(self._switch.pid), "--"] if self._rootless else []
-        spaces = ["-n", "-u", "-m", "-i", "-p", "--fork", "--kill-child", "--mount-proc"]
-        return _popen([*enter, "unshare", *spaces, "--", "sh", "-c", _HOST], {**os.environ, **settings})
+        spaces = ["-n", "-u", "-m"]
+        if not host.is_login:
+            spaces += ["-i", "-p", "--fork", "--kill-child", "--mount-proc"]
+        script = _LOGIN if host.is_login else _HOST
+        return popen_process([*enter, "unshare", *spaces, "--", "sh", "-c", script], {**os.environ, **settings})
 
     def _ip(self, *lines: str) -> None:
         assert self._switch is not None
-        _run([*self.enter(self._switch.pid), "-n", "--", "ip", "-batch", "-"], "\n".join(lines) + "\n")
+        run_with_input([*self.enter(self._switch.pid), "-n", "--", "ip", "-batch", "-"], "\n".join(lines) + "\n")
 
     def _end(self) -> None:
         processes = [host.process for host in self.hosts if host.process is not None]
@@ -280,23 +343,20 @@ class HostsLab:
                     os.kill(host.init, signal.SIGKILL)
             else:
                 host.process.kill()
-        if self._switch is not None:
-            self._switch.kill()
-            processes.append(self._switch)
+        if self._keeper is not None:
+            # What runs on the login host goes while its mounts are there to know it by.
+            self._keeper.end()
+        for other in (self.login.process if self.login is not None else None, self._switch):
+            if other is not None:
+                other.kill()
+                processes.append(other)
         for process in processes:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+            close_process(process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @functools.cache
-def _obstacle() -> str | None:
+def obstacle() -> str | None:
     """Why a lab cannot be had here; None if it can."""
     if not sys.platform.startswith("linux"):
         return "it needs Linux"
@@ -313,43 +373,9 @@ def _obstacle() -> str | None:
 
 def require_lab() -> None:
     """Skip the test, saying why, where there can be no lab; under FLOWC_LABS=required that is a failure."""
-    why = _obstacle()
+    import pytest  # the lab itself needs only the standard library
+
+    why = obstacle()
     if why is not None:
         text = f"no lab of several hosts here: {why}"
         pytest.fail(text) if _REQUIRED else pytest.skip(text)
-
-
-def _popen(command: list[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True)
-
-
-def _ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None and process.stderr is not None
-    if process.stdout.readline().strip() != "ready":
-        process.kill()
-        raise LabError(process.stderr.read().strip() or "a host did not start")
-
-
-def _run(command: list[str], text: str) -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20)
-    if done.returncode:
-        raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")
-
-
-def _only_child(pid: int) -> int:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        found = _children(pid)
-        if found:
-            return found[0]
-        time.sleep(0.002)
-    raise LabError("a host has no first process")
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-        return [int(each) for each in done.stdout.split()]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hosts_lab import HostsLab, require_lab
+from lab_keeper import is_zombie
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +70,68 @@ def test_a_host_without_power_has_no_process_left() -> None:
         lab.kill_power(1)
         assert process.wait(5) != 0
         assert lab.host(0).run(["true"]).returncode == 0
+
+
+def test_a_host_comes_back_as_it_was_at_the_start() -> None:
+    with HostsLab(2) as lab:
+        lab.host(1).run(["touch", "/tmp/before"])
+        lab.kill_power(1)
+        lab.power_on(1)
+        assert lab.host(1).run(["hostname"]).stdout == "node1\n"
+        assert lab.host(1).run(["ls", "/tmp/before"]).returncode != 0
+        assert reaches(lab, 0, 1) and reaches(lab, 1, 0)
+        assert lab.host(1).run(["sh", "-c", f"echo text > {lab.folder}/note"]).returncode == 0
+        assert lab.host(0).run(["cat", str(lab.folder / "note")]).stdout == "text\n"
+        lab.kill_power(1)
+        assert lab.host(0).run(["true"]).returncode == 0
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_the_login_host_is_this_machine_on_the_network_of_the_hosts(tmp_path: Path, rootless: bool) -> None:
+    if os.geteuid() and not rootless:
+        pytest.skip("not here: only root can do it without a user namespace")
+    (tmp_path / "note").write_text("text")
+    with HostsLab(1, login="desk", rootless=rootless) as lab:
+        desk = lab.login
+        assert desk is not None and len(lab.hosts) == 1
+        assert desk.run(["sh", "-c", "hostname; pwd; cat note"], cwd=tmp_path).stdout == f"desk\n{tmp_path}\ntext"
+        assert desk.run(["getent", "hosts", "node0"]).stdout.split() == ["10.77.0.1", "node0"]
+        assert "refused" in desk.run(["sh", "-c", "timeout 5 bash -c '</dev/tcp/node0/9' 2>&1"]).stdout
+        with desk.popen(["sh", "-c", "echo up; exec sleep 300"], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stdout.readline() == b"up\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == -signal.SIGTERM
+        left = desk.popen(["sh", "-c", "echo up; exec sleep 300"], stdout=subprocess.PIPE)
+        assert left.stdout is not None and left.stdout.readline() == b"up\n"
+    with left:
+        assert left.wait(5) == -signal.SIGKILL
+    assert (tmp_path / "note").exists()
+
+
+STARTS_ONE = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from hosts_lab import HostsLab
+with HostsLab(2, login="desk") as lab:
+    started = [host.popen(["setsid", "sleep", "300"]) for host in (*lab.hosts, lab.login)]
+    while [host.processes() for host in lab.hosts] != [["sleep 300"]] * 2:
+        time.sleep(0.01)
+    print(lab.folder, started[2].pid, *(pid for host in lab.hosts for pid in (host.init, *host.commands())), flush=True)
+    time.sleep(300)
+"""
+
+
+def test_nothing_is_left_when_the_test_is_killed() -> None:
+    command = [sys.executable, "-c", STARTS_ONE, str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder, *pids = process.stdout.readline().split()
+        process.kill()
+    assert len(pids) == 5
+    deadline = time.monotonic() + 10
+    while Path(folder).exists() or not all(is_zombie(int(pid)) for pid in pids):
+        assert time.monotonic() < deadline, (folder, pids)
+        time.sleep(0.05)
 
 
 def test_own_names_and_unknown_users() -> None:
