@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -21,9 +21,13 @@ from .frameworks.parallel import FormedParallel
 from .gang import GangHandle, GangResult, Limits, Membership, supervise
 from .lineage import Lineage
 from .outline import ContractError, StepOutline
-from .place import GangPlace
+from .place import GangPlace, place_of
 from .runs import RunInfo
+from .scratch import scratch_folder
 from .task import FAILED_CODE, REFUSED_CODE, Surroundings, TaskRequest, fail_task, run_task
+
+_EARLY_WARNINGS = (signal.SIGUSR1,)
+"""srun hands this on to every rank; at SIGTERM it would kill them at once."""
 
 _FAILED_END = 0.5
 """Seconds in which a rank that failed may do what it has registered for its end."""
@@ -59,7 +63,7 @@ def run_rank(
         The exit code for the process: 0 if every rank is done; that of the step where this rank failed first; else
         one of the ``EXIT_`` constants of the gang.
     """
-    request = replace(request, gang=membership.place, attempt=membership.attempt)
+    request = request._replace(gang=membership.place, attempt=membership.attempt)
     try:
         return _Rank(flow_class, run, datastore, request, membership).run(preempt_grace)
     except ContractError as error:
@@ -94,36 +98,36 @@ class _Rank:
         self.lineage = Lineage(run.outline, run.records(datastore), self.address)
         self.framework: Framework = get_framework(self.step.framework or "parallel")
         self.folder = ""
+        self.limits = Limits()
 
     def run(self, preempt_grace: Optional[float]) -> int:
         self._check_place()
         os.environ.update(self.step.env)
+        self.limits = self._limits(preempt_grace)
         token = gang_token.read(self.lineage)
         try:
             self.framework.require(self.step.framework_options)
         except FrameworkMissing as error:
-            return fail_task(self.flow_class, self.run_info, self.datastore, self.request, error)
-        limits = self._limits(preempt_grace)
-        root = os.environ.get(contract.SCRATCH) or None
-        if root is not None:
-            os.makedirs(root, exist_ok=True)
-        self.folder = tempfile.mkdtemp(prefix=f"flowc-{os.getpid()}-", dir=root)
-        try:
-            result = self._supervise(token, limits)
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        if result.failure is not None:
-            if result.failure.rank != self.membership.rank or result.failure.kind not in ("exit", "signal"):
-                _tell(str(result.failure))
-            gang_report.write(self.lineage.records, self.address, self.request.attempt, result.failure)
+            # It is told and recorded now; the other ranks, which would wait for this one, may take a while to come.
+            code = fail_task(self.flow_class, self.run_info, self.datastore, self.request, error)
+            self._report(self._supervise(token, lack=str(error)))
+            return code
+        with scratch_folder(os.environ.get(contract.SCRATCH)) as self.folder:
+            result = self._supervise(token)
+        self._report(result)
         return result.code
 
+    def _report(self, result: GangResult) -> None:
+        failure = result.failure
+        if failure is None:
+            return
+        # The step's own traceback, or what is missing here, has been told already.
+        if failure.rank != self.membership.rank or failure.kind not in ("exit", "signal", "unable"):
+            _tell(str(failure))
+        gang_report.write(self.lineage.records, self.address, self.request.attempt, failure)
+
     def _check_place(self) -> None:
-        here, size = self.membership.rank, self.membership.size
-        if here != self.address.index[-1]:
-            raise ContractError(
-                f"{self.address} is rank {self.address.index[-1]} of its gang, but was started as rank {here}"
-            )
+        size = place_of(self.address, self.request.gang).size
         opened = self.lineage.width(len(self.address.index) - 1)
         if size != opened:
             raise ContractError(f"{self.address} was started as one of {size} ranks; the gang was opened with {opened}")
@@ -142,7 +146,7 @@ class _Rank:
             preempt_grace=preempt_grace or limits.preempt_grace,
         )
 
-    def _supervise(self, token: bytes, limits: Limits) -> GangResult:
+    def _supervise(self, token: bytes, lack: str = "") -> GangResult:
         address = self.address
         return supervise(
             self.membership,
@@ -150,10 +154,18 @@ class _Rank:
             self._body,
             run=self.run_info.prefix,
             address=str(Address(address.step, address.index[:-1], address.round)),
-            limits=limits,
+            limits=self.limits,
             slots=max(1, int(self.step.cpus)),
+            early_warnings=_EARLY_WARNINGS if self.membership.source == "slurm" else (),
             log=_tell,
+            lack=lack,
         )
+
+    def _storage(self, key: str) -> str:
+        try:
+            return self.datastore.path(key)
+        except DatastoreError:
+            return f"{self.datastore.url}/{key}"  # frameworks take URLs of object stores, too
 
     # In the process of the body --------------------------------------------------------------------------------------
 
@@ -165,15 +177,17 @@ class _Rank:
         source = os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or "."))
         control = Address(self.address.step, (*self.address.index[:-1], 0), self.address.round)
         task = f"{self.run_info.prefix}/{control.folder}/{control.task_id}"
-        storage = self.datastore.path(f"{task}/{self.step.framework}")
-        site = Site(gang, self.step.framework_options, self.folder, self.step.gpus, source, storage)
+        storage = self._storage(f"{task}/{self.step.framework}")
+        site = Site(
+            gang, self.step.framework_options, self.folder, self.step.gpus, source, storage, self.limits.timeout
+        )
         stands_by = self.framework.on_control_only and gang.rank != 0
         surroundings = Surroundings(
             {"parallel": FormedParallel.of(gang, control.task_id)},
             partial(self.framework.boot, site),
             partial(self.framework.stand_by, site) if stands_by else None,
         )
-        request = replace(self.request, gang=GangPlace(gang.rank, gang.size, gang.members[0].address))
+        request = self.request._replace(gang=GangPlace(gang.rank, gang.size, gang.members[0].address))
         code = run_task(self.flow_class, self.run_info, self.datastore, request, surroundings=surroundings)
         children = sys.modules.get("multiprocessing.util")
         if code != 0:

@@ -34,6 +34,8 @@ class Site:
         The folder of the flow's file, where scripts are looked for that are not in the current one.
     storage : str
         A place in the datastore that belongs to the gang, whatever the attempt; nothing need be there yet.
+    patience : float
+        Seconds in which all nodes of a framework's own cluster must have come; those in which the gang had to form.
     """
 
     gang: GangHandle
@@ -42,6 +44,7 @@ class Site:
     gpus: float = 0
     source: str = ""
     storage: str = ""
+    patience: float = 600
 
 
 class Framework(Protocol):

@@ -13,7 +13,6 @@ from ..gang import GangHandle
 from .base import Site
 from .programs import Program, ProgramFailed
 
-_START_LIMIT = 60.0
 _POLL = 0.05
 
 
@@ -48,15 +47,15 @@ def check(program: Program, name: str) -> None:
         raise ProgramFailed(f"{name} ended on this node before the step did", code or 1, program.lines())
 
 
-def wait_for_port(address: str, port: int, program: Program, name: str) -> None:
-    """Wait until a program listens.
+def wait_for_port(address: str, port: int, program: Program, name: str, limit: float) -> None:
+    """Wait until a program listens, for so many seconds.
 
     Raises
     ------
     ProgramFailed
         If it ends, or takes too long.
     """
-    deadline = time.monotonic() + _START_LIMIT
+    deadline = time.monotonic() + limit
     while True:
         check(program, name)
         try:
@@ -64,7 +63,7 @@ def wait_for_port(address: str, port: int, program: Program, name: str) -> None:
             return
         except OSError:
             if time.monotonic() > deadline:
-                text = f"{name} did not listen at {address} port {port} within {_START_LIMIT:g} s"
+                text = f"{name} did not listen at {address} port {port} within {limit:g} s"
                 raise ProgramFailed(text, 1, program.lines()) from None
             time.sleep(_POLL)
 

@@ -104,7 +104,7 @@ def _worker(site: Site, address: str) -> Iterator[Program]:
     folder = os.path.join(site.folder, "dask-worker")
     words = ["distributed.cli.dask_worker", address, f"--host={member.address}", f"--nthreads={threads}"]
     words += ["--nworkers=1", "--no-nanny", "--no-dashboard", "--protocol=tls", f"--name=rank{gang.rank}"]
-    words += [f"--local-directory={folder}", "--death-timeout=60"]
+    words += [f"--local-directory={folder}", f"--death-timeout={site.patience:g}"]
     if sharing > 1:
         words.append(f"--memory-limit={0.9 / sharing:.3f}")
     with _running(site, words) as worker:
@@ -118,11 +118,10 @@ def _client(site: Site, address: str) -> Iterator[Any]:
 
     # The flow may have imported Dask long ago, when none of this was in the environment.
     dask.config.update(dask.config.config, dask.config.collect_env())
-    limit = float(site.options.get("all_nodes_started_timeout") or 600)
     connect: Any = distributed.Client
-    client = connect(address, timeout=60)
+    client = connect(address, timeout=site.patience)
     try:
-        client.wait_for_workers(site.gang.size, timeout=limit)
+        client.wait_for_workers(site.gang.size, timeout=site.patience)
         yield client
     finally:
         client.close()

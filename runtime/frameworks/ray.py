@@ -15,7 +15,7 @@ from typing import Any
 from ..gang import GangHandle
 from . import environment, programs
 from .base import FrameworkMissing, Site
-from .daemons import beside, check, environment_of, wait_for_port, watched
+from .daemons import beside, check, environment_of, watched
 from .programs import Program
 from .standby import over, wait_until_over
 
@@ -24,6 +24,8 @@ _LONGEST = 40
 _WHAT = "Ray"
 _POLL = 0.05
 _GRACE = 3.0
+_OVERLOADED = "timed out during startup"
+"""What a node says that was not up within 30 s, which no setting of Ray's changes. A busy machine needs longer."""
 
 _WAIT_FOR_NODES = """
 import sys, time, ray
@@ -59,7 +61,7 @@ class _RayFramework:
         client = _port(site, own=True)
         role = f"--head --port={port} --ray-client-server-port={client} --include-dashboard=false"
         with _node(site, role, address) as head:
-            wait_for_port(gang.members[0].address, port, head, _WHAT)
+            check(head, _WHAT)
             gang.broadcast(address)
             _wait_for_nodes(gang, site, head)
             with watched(gang, {_WHAT: head}):
@@ -105,6 +107,8 @@ def _node(site: Site, role: str, address: str) -> Iterator[Program]:
         "RAY_AUTH_TOKEN_PATH": token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": folder,
+        # How often, once a second, a node asks for the head's, which joins its own cluster only after it listens.
+        "RAY_NUM_REDIS_GET_RETRIES": str(int(site.patience)),
     }
     values.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     member = gang.members[gang.rank]
@@ -112,10 +116,9 @@ def _node(site: Site, role: str, address: str) -> Iterator[Program]:
     words += [f"--node-ip-address={member.address}", f"--temp-dir={folder}"]
     # 0: any free port. Nothing may be fixed, because other gangs, and other Rays, may share the host.
     words += ["--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
-    words += [f"--dashboard-agent-listen-port={_port(site, own=True)}", *_resources(site)]
+    words += ["--dashboard-agent-listen-port=0", *_resources(site)]
     with programs.variables(values), open(os.devnull, "wb") as nowhere:
-        nothing = nowhere.fileno()
-        program = Program(words, environment_of(site), out=nothing, err=nothing)
+        program = _start(words, environment_of(site), nowhere.fileno(), folder, site.patience)
         try:
             with beside(program, _GRACE) as node:
                 yield node
@@ -123,6 +126,21 @@ def _node(site: Site, role: str, address: str) -> Iterator[Program]:
             if elsewhere:
                 program.stop(_GRACE)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(words: list[str], env: Mapping[str, str], nowhere: int, folder: str, patience: float) -> Program:
+    """Start a node of Ray, and wait until it is up or has ended."""
+    deadline = time.monotonic() + patience
+    last_written = os.path.join(folder, "ray_current_cluster")
+    while True:
+        program = Program(words, env, out=nowhere, err=nowhere)
+        while program.poll() is None and not os.path.exists(last_written) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        if program.poll() is None:
+            return program
+        program.wait()
+        if _OVERLOADED not in "\n".join(program.lines()) or time.monotonic() > deadline:
+            return program
 
 
 def _resources(site: Site) -> list[str]:
@@ -147,10 +165,10 @@ def _host(address: str) -> str:
 
 
 def _wait_for_nodes(gang: GangHandle, site: Site, head: Program) -> None:
-    limit = float(site.options.get("all_nodes_started_timeout") or 600)
+    words = [sys.executable, "-c", _WAIT_FOR_NODES, str(gang.size), str(site.patience)]
     with open(os.devnull, "wb") as nowhere:
         nothing = nowhere.fileno()
-        waiting = Program([sys.executable, "-c", _WAIT_FOR_NODES, str(gang.size), str(limit)], out=nothing, err=nothing)
+        waiting = Program(words, out=nothing, err=nothing)
         try:
             while waiting.poll() is None:
                 check(head, _WHAT)

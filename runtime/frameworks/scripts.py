@@ -13,6 +13,16 @@ from ...dsl import FlowcError
 _KEPT = 4000
 
 
+_CONSEQUENCE = re.compile(
+    r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote"
+)
+
+
+def is_consequence(text: str) -> bool:
+    """Whether a process said this because it lost another one. Which node notices its own process first is chance."""
+    return _CONSEQUENCE.search(text) is not None
+
+
 def find_script(entrypoint: Union[str, os.PathLike[str]], source: str) -> str:
     """The path of a script: as given, or else beside the flow's file.
 

@@ -84,7 +84,7 @@ def sshd(site: Site) -> Iterator[str]:
         argv = [_program("sshd"), "-D", "-e", "-f", os.path.join(folder, "sshd_config")]
         server = Program(argv, out=nothing, err=nothing)
         try:
-            wait_for_port(address, port, server, "sshd")
+            wait_for_port(address, port, server, "sshd", site.patience)
             gang.barrier()
             yield agent
         finally:

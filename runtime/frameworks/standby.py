@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
 from ..gang import GangHandle
 from ..gang.failure import rank_on
@@ -20,8 +21,11 @@ from .base import Site
 from .exec_agent_host import AgentHost
 from .exec_service import ExecService
 from .programs import ProgramFailed
+from .scripts import is_consequence
 
 _SETTLE = 1.5
+_SETTLE_FOR_CAUSE = 10.0
+"""Seconds to wait for the outcomes of other ranks once one has failed; longer where it failed because of another."""
 _POLL = 0.05
 
 
@@ -52,9 +56,16 @@ class Outcome:
     code: int
     lines: tuple[str, ...]
 
+    @property
+    def lost_another(self) -> bool:
+        """Whether it says that it lost a process of another rank, which is then the one to ask why."""
+        return is_consequence("\n".join(self.lines))
+
 
 class Nodes:
     """All ranks of a gang, as the control rank has them run programs.
+
+    ``current.mpi.nodes`` and ``current.deepspeed.nodes`` are that for the step.
 
     Parameters
     ----------
@@ -110,10 +121,24 @@ class Nodes:
                 return self.connect(member.rank)
         raise ProgramFailed(f"{host} is no host of this gang", 255)
 
-    def run(self, commands: Mapping[int, Command], name: str) -> None:
+    def first_ranks(self) -> list[int]:
+        """The first rank of each host."""
+        found: dict[str, int] = {}
+        for member in self.gang.members:
+            found.setdefault(member.address, member.rank)
+        return list(found.values())
+
+    def run(self, commands: Mapping[int, Union[Command, Sequence[str]]], name: Optional[str] = None) -> None:
         """Run a program on each of the ranks at once, to the end of all. Their output goes to each rank's own log.
 
         When one fails, the others are ended.
+
+        Parameters
+        ----------
+        commands : mapping
+            From the rank to what runs there: the program and its arguments, which no shell sees.
+        name : str, optional
+            What the program is called in errors; its own name if not given.
 
         Raises
         ------
@@ -125,7 +150,9 @@ class Nodes:
         links: list[exec_link.Link] = []
         outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         try:
-            for rank, command in commands.items():
+            for rank, given in commands.items():
+                command = given if isinstance(given, Command) else Command(given)
+                name = name or os.path.basename(command.argv[0])
                 link = self.connect(rank)
                 links.append(link)
                 link.send({"t": "run", "argv": list(command.argv), "env": dict(command.env), "cwd": command.cwd})
@@ -142,7 +169,7 @@ class Nodes:
             for link in links:
                 link.close()
         if failed:
-            raise self._failure(failed, name)
+            raise self._failure(failed, name or "the program")
 
     def close(self) -> None:
         """Take no more agents."""
@@ -158,7 +185,7 @@ class Nodes:
                 return
             if outcome.code:
                 failed.append(outcome)
-                deadline = deadline or time.monotonic() + _SETTLE
+                deadline = deadline or time.monotonic() + (_SETTLE_FOR_CAUSE if outcome.lost_another else _SETTLE)
 
     def _ask_to_end(self, links: list[exec_link.Link], count: int, outcomes: queue.SimpleQueue[Outcome]) -> None:
         for link in links:
@@ -170,8 +197,8 @@ class Nodes:
             outcomes.get(timeout=60)
 
     def _failure(self, failed: list[Outcome], name: str) -> ProgramFailed:
-        # A program that was told to end says little about why; those that ended by themselves come first.
-        failed.sort(key=lambda outcome: outcome.code in (-signal.SIGTERM, -signal.SIGKILL))
+        told = (-signal.SIGTERM, -signal.SIGKILL)
+        failed.sort(key=lambda outcome: outcome.code in told or outcome.lost_another)
         first, others = failed[0], failed[1:]
 
         def where(outcome: Outcome) -> str:

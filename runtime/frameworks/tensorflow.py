@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from . import environment
+from . import environment, sigterm
 from .base import FrameworkMissing, Site
 
 
@@ -38,7 +38,9 @@ class TensorFlow:
         os.environ["TF_CONFIG"] = json.dumps(
             {"cluster": {"worker": workers}, "task": {"type": "worker", "index": gang.rank}}
         )
-        yield {}
+        # The strategy's coordination service takes SIGTERM for itself, and has no setting for it.
+        with sigterm.kept_for_python():
+            yield {}
         # A worker's server ends with its process; the others may still be talking to it.
         gang.barrier()
 

@@ -16,7 +16,7 @@ from . import environment, local_rank
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
 from .programs import Program, ProgramFailed, how_it_ended
-from .scripts import Tail, find_script, first_error
+from .scripts import Tail, find_script, first_error, is_consequence
 
 _NODES = ("--nnodes",)
 _PROCESSES = ("--nproc-per-node", "--nproc_per_node")
@@ -24,14 +24,12 @@ _RESTARTS = ("--max-restarts", "--max_restarts")
 _BACKEND = ("--rdzv-backend", "--rdzv_backend")
 _ENDPOINT = ("--rdzv-endpoint", "--rdzv_endpoint")
 _CONFIG = ("--rdzv-conf", "--rdzv_conf")
-_LAST_CALL = 5
-"""Seconds that an elastic rendezvous waits for more nodes than it must have; torch's own is 30."""
+_LAST_CALL = 30
+"""Seconds that an elastic rendezvous waits for more nodes than it must have, as torch's own. It seldom waits: the gang
+has no more nodes than the rendezvous is told of, and they come together."""
 
-_CONSEQUENCE = re.compile(
-    r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote"
-)
-"""What a process says that lost another one. Which node notices its own process first is chance."""
-_SETTLE = 1.0
+_SETTLE = 10.0
+"""Seconds that a node whose processes lost others waits for the node whose process ended first, which then ends it."""
 
 
 class TorchrunFailed(ProgramFailed):
@@ -100,7 +98,7 @@ class Torch:
         given = argument_list(torchrun_args, "torchrun_args")
         processes = self._processes(nproc_per_node, given)
         self._runs += 1
-        options = [*self._rendezvous(given), *given]
+        options = [*self._rendezvous(given), *given, *self._no_more_nodes(given)]
         if nproc_per_node is not None or not has_option(given, *_PROCESSES):
             options.append(f"--nproc-per-node={processes}")
         count = int(processes) if str(processes).isdigit() else 1
@@ -114,8 +112,8 @@ class Torch:
         finally:
             lines = errors.close()
         if code:
-            if _CONSEQUENCE.search(first_error(lines) or ""):
-                time.sleep(_SETTLE)  # the node whose process ended first is to be the one that is named
+            if is_consequence(first_error(lines) or ""):
+                time.sleep(_SETTLE)
             text = _failure(os.path.basename(script), code, lines, self._restarts(given) > 0)
             raise TorchrunFailed(text, code)
 
@@ -131,6 +129,12 @@ class Torch:
     def _restarts(given: list[str]) -> int:
         text = option_value(given, *_RESTARTS) or "0"
         return int(text) if text.isdigit() else 0
+
+    def _no_more_nodes(self, given: list[str]) -> list[str]:
+        """What follows the user's own words: an elastic rendezvous need not wait for nodes that the gang has not."""
+        low, elastic, high = (option_value(given, *_NODES) or "").partition(":")
+        size = self._site.gang.size
+        return [f"--nnodes={low}:{size}"] if elastic and int(high) > size else []
 
     def _rendezvous(self, given: list[str]) -> list[str]:
         gang = self._site.gang

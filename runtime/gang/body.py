@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
-from . import processes
+from .. import processes
 from .handle import GangHandle, Member
 from .loop import Channel, Loop
 from .output import LastLines, Relay, last_lines

@@ -12,7 +12,7 @@ from .handle import Member
 from .loop import Channel
 from .ports import candidate_ports
 from .rendezvous import Reception
-from .supervisor import Setting, Supervisor, as_lines, completed, how_ended
+from .supervisor import Setting, Supervisor, as_lines, cannot_take_part, completed, how_ended
 from .wire import Buffer, Frame, WorkerInfo, digest_of
 
 _FIRST_WORD, _NEXT_WORD = 10.0, 30.0
@@ -35,7 +35,7 @@ class Control(Supervisor):
         self._reception: Optional[Reception] = None
         self._formed = False
         self._failure: Optional[GangFailure] = None
-        self._preempted = False
+        self._sending_home = False
         self._finishing = False
         self._notes: dict[str, None] = {}
         self._hashed: tuple[Buffer, bytes] = (b"", b"")
@@ -44,7 +44,10 @@ class Control(Supervisor):
     def begin(self) -> None:
         """Listen; a gang of one has formed already."""
         if self.size == 1:
-            self._form()
+            if self.setting.lack:
+                self.conclude(self.unable())
+            else:
+                self._form()
             return
         ports = candidate_ports(self.setting.name, self.setting.membership.port)
         try:
@@ -67,6 +70,8 @@ class Control(Supervisor):
             return
         self.loop.after(self.limits.timeout, self._too_late)
         self.loop.after(_FIRST_WORD, self._tell_who_is_missing)
+        if self.setting.lack:
+            self._send_all_home(self.unable())
 
     # Forming.
 
@@ -83,7 +88,12 @@ class Control(Supervisor):
             self._workers[info.rank] = self._by_channel[channel] = _Worker(info, channel)
             channel.send({"t": "welcome"})
             channel.keep_alive(self.limits.heartbeat, self.limits.silence)
-            if len(self._workers) == self.size - 1:
+            if self._sending_home:
+                self._send_home(self._workers[info.rank])
+            elif info.lack:
+                reason = cannot_take_part(info.lack)
+                self._send_all_home(GangFailure(info.rank, info.host, None, None, (), reason, "unable"))
+            elif len(self._workers) == self.size - 1:
                 self._form()
             return
         if len(self._notes) < 20:
@@ -92,6 +102,18 @@ class Control(Supervisor):
         channel.send({"t": "refuse", "reason": refusal, "final": other is None})
         channel.finish()
         self.loop.after(1.0, channel.close)
+
+    def _send_all_home(self, failure: GangFailure) -> None:
+        """A rank cannot take part: whoever is here, and whoever comes while there is time to form, is told so."""
+        self._failure, self._sending_home = failure, True
+        for worker in self._workers.values():
+            self._send_home(worker)
+
+    def _send_home(self, worker: _Worker) -> None:
+        assert self._failure is not None
+        worker.ended = True
+        worker.channel.send({"t": "end", "failure": self._failure.to_json()})
+        worker.channel.finish()
 
     def _form(self) -> None:
         self._formed = True
@@ -126,6 +148,8 @@ class Control(Supervisor):
             self.loop.after(_NEXT_WORD, self._tell_who_is_missing)
 
     def _too_late(self) -> None:
+        if self._sending_home:
+            self.conclude(self._failure)
         if self._formed or self._failure is not None:
             return
         missing, reception = self._missing(), self._reception
@@ -230,6 +254,8 @@ class Control(Supervisor):
 
     def asked_to_end(self, reason: str) -> None:
         """SIGTERM at rank 0."""
+        if self._sending_home:
+            self.conclude(self._failure)
         self._preempt(GangFailure(0, self.setting.host, None, None, (), reason, "preempted"))
 
     def _fail(self, failure: GangFailure) -> None:
@@ -273,7 +299,9 @@ class Control(Supervisor):
         self._check_closed()
 
     def _check_closed(self) -> None:
-        if self._finishing and not any(worker.channel.open for worker in self._workers.values()):
+        # Who is being sent home need not all be here yet.
+        over = self._finishing or (self._sending_home and not self._missing())
+        if over and not any(worker.channel.open for worker in self._workers.values()):
             self.conclude(self._failure)
 
     def close(self) -> None:

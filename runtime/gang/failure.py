@@ -9,7 +9,7 @@ from typing import Any, Optional
 # Codes of the supervisor's own, taken from sysexits(3) so that they say something to other programs as well: 69 service
 # unavailable, 70 internal software error, 75 temporary failure, "the user is invited to retry".
 EXIT_NOT_FORMED = 69
-"""The gang did not form within its time."""
+"""The gang did not form: not within its time, or because a rank cannot take part."""
 EXIT_GANG_FAILED = 70
 """This rank was well, or brought down, but another rank failed."""
 EXIT_PREEMPTED = 75
@@ -47,7 +47,8 @@ class GangFailure:
     reason : str
         One sentence: ``exited with code 3``, ``was lost: no sign of life for 10 s``.
     kind : str
-        ``exit``, ``signal``, ``abort``, ``lost``, ``preempted`` or ``formation``.
+        ``exit``, ``signal``, ``abort``, ``lost``, ``preempted``, ``unable`` (the rank lacks something, so that the gang
+        did not form) or ``formation``.
     """
 
     rank: int

@@ -12,7 +12,7 @@ from .failure import GangResult
 from .handle import Member
 from .membership import Membership
 from .supervisor import Limits, Setting, Supervisor, own_host
-from .wire import GangName, check_token
+from .wire import MAX_LACK, GangName, check_token
 from .worker import Worker
 
 
@@ -34,6 +34,7 @@ def supervise(
     early_warnings: Sequence[int] = (),
     log: Optional[Callable[[str], None]] = None,
     formed: Optional[Callable[[tuple[Member, ...]], None]] = None,
+    lack: str = "",
 ) -> GangResult:
     """Form the gang, run this rank's body in a process of its own, and come back when the whole gang has ended.
 
@@ -66,6 +67,9 @@ def supervise(
         Given a line now and then while the gang waits for ranks.
     formed : callable, optional
         Called with the members once the gang has formed, before the body starts.
+    lack : str
+        Why this rank cannot take part. If it is not empty no gang forms: each rank is told, as soon as it is here, and
+        ends with EXIT_NOT_FORMED. A control rank stays for that until all have come, or the time to form is up.
 
     Returns
     -------
@@ -96,6 +100,7 @@ def supervise(
         early_warnings=tuple(early_warnings),
         log=log or (lambda line: None),
         formed=formed,
+        lack=lack[:MAX_LACK],
     )
     supervisor: Supervisor = Worker(setting) if membership.rank else Control(setting)
     return supervisor.run()

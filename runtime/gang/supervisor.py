@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from .. import contract
-from . import processes
+from .. import contract, processes
 from .body import Body, BodyCode
 from .failure import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangFailure, GangResult, signal_name
 from .handle import Member
@@ -68,6 +67,7 @@ class Setting:
     early_warnings: Sequence[int]
     log: Callable[[str], None]
     formed: Optional[Callable[[tuple[Member, ...]], None]]
+    lack: str = ""
 
 
 class Supervisor:
@@ -100,7 +100,8 @@ class Supervisor:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a rank is supervised in the main thread of a process: signals come nowhere else")
         self._others = frozenset(processes.children())
-        adopted = processes.adopt_orphans(True)
+        adopted = processes.adopts_orphans()
+        processes.adopt_orphans()
         numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *self.setting.early_warnings}
         self._signals = processes.Signals(numbers)
         try:
@@ -165,7 +166,7 @@ class Supervisor:
     def _kill_body(self) -> None:
         if self.body is not None and self.body.running:
             self.body.signal(signal.SIGKILL)
-            processes.kill_children_except({*self._others, self.body.pid})
+            processes.kill_and_reap_children_except({*self._others, self.body.pid})
 
     def _from_body(self, frame: Frame) -> None:
         if frame.type == "abort":
@@ -205,7 +206,7 @@ class Supervisor:
 
     def _sweep(self, deadline: float) -> None:
         """Whatever the body left behind goes with it."""
-        if processes.kill_children_except(self._others) and self.loop.now < deadline:
+        if processes.kill_and_reap_children_except(self._others) and self.loop.now < deadline:
             self.loop.after(0.002, lambda: self._sweep(deadline))
         else:
             self._finish_output(self.loop.now + 0.5)
@@ -226,7 +227,7 @@ class Supervisor:
         import time
 
         deadline = time.monotonic() + 5.0
-        while processes.kill_children_except(self._others) and time.monotonic() < deadline:
+        while processes.kill_and_reap_children_except(self._others) and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def lines(self) -> tuple[str, ...]:
@@ -237,6 +238,10 @@ class Supervisor:
         """A report on this rank."""
         return GangFailure(self.rank, self.setting.host, self.exit_code, self.exit_signal, self.lines(), reason, kind)
 
+    def unable(self) -> GangFailure:
+        """The report that this rank cannot take part."""
+        return self.own_failure("unable", cannot_take_part(self.setting.lack))
+
     def conclude(self, failure: Optional[GangFailure]) -> None:
         """Set the result that :meth:`run` gives."""
         if self.result is None:
@@ -245,7 +250,7 @@ class Supervisor:
     def _code(self, failure: Optional[GangFailure]) -> int:
         if failure is None:
             return 0
-        if failure.kind == "formation":
+        if failure.kind in ("formation", "unable"):
             return EXIT_NOT_FORMED
         if failure.kind == "preempted":
             return EXIT_PREEMPTED
@@ -292,6 +297,11 @@ def completed(failure: GangFailure, code: Optional[int], number: Optional[int], 
 def how_ended(code: Optional[int], number: Optional[int]) -> str:
     """``exited with code 3`` or ``was killed by SIGKILL``."""
     return f"exited with code {code}" if number is None else f"was killed by {signal_name(number)}"
+
+
+def cannot_take_part(lack: str) -> str:
+    """Why the gang did not form, as a report gives it."""
+    return f"cannot take part: {lack}"
 
 
 def as_lines(value: Any) -> tuple[str, ...]:

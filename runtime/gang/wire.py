@@ -30,6 +30,8 @@ MIN_TOKEN = 16
 """A token shorter than this many bytes could be guessed from a proof."""
 STRANGER_HEADER = 4 << 10
 """Longest header taken from a connection that has proved nothing; it may send no body."""
+MAX_LACK = 400
+"""Longest account, in characters, of why a worker cannot take part: six bytes each in the worst JSON."""
 MEMBER_HEADER = 4 << 20
 MEMBER_BODY = (64 << 20) + 4096
 
@@ -181,12 +183,13 @@ class GangName:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What a worker says about itself, as part of its proof."""
+    """What a worker says about itself, as part of its proof; ``lack`` is why it cannot take part, empty if it can."""
 
     rank: int
     size: int
     host: str
     slots: int
+    lack: str = ""
 
 
 def new_token() -> bytes:
@@ -286,10 +289,10 @@ class WorkerHandshake(_Handshake):
         self._shared = (*self._name, info.rank, self._mine, _nonce(frame.header))
         if not _proved(frame.header, self._mac("control")):
             raise WireError("what listens there does not know the token of this attempt")
-        proof = self._mac("worker", info.size, info.host, info.slots)
+        proof = self._mac("worker", info.size, info.host, info.slots, info.lack)
         send, receive = self._seals()
         header = {"t": "proof", "proof": proof.hex(), "size": info.size, "host": info.host, "slots": info.slots}
-        return header, send, receive
+        return {**header, "lack": info.lack} if info.lack else header, send, receive
 
 
 class ControlHandshake(_Handshake):
@@ -324,7 +327,10 @@ class ControlHandshake(_Handshake):
         size, slots, host = _number(frame.header, "size"), _number(frame.header, "slots"), frame.header.get("host")
         if not isinstance(host, str) or len(host) > 255:
             raise WireError("a message carries no host")
-        if not _proved(frame.header, self._mac("worker", size, host, slots)):
+        lack = frame.header.get("lack", "")
+        if not isinstance(lack, str) or len(lack) > MAX_LACK:
+            raise WireError("a message says no reason")
+        if not _proved(frame.header, self._mac("worker", size, host, slots, lack)):
             raise WireError("wrong token, run, address or attempt")
         receive, send = self._seals()
-        return WorkerInfo(self.rank, size, host, slots), send, receive
+        return WorkerInfo(self.rank, size, host, slots, lack), send, receive

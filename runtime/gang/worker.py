@@ -33,7 +33,7 @@ class Worker(Supervisor):
             self.setting.name,
             membership.main,
             ports,
-            info=WorkerInfo(self.rank, self.size, self.setting.host, self.setting.slots),
+            info=WorkerInfo(self.rank, self.size, self.setting.host, self.setting.slots, self.setting.lack),
             handshake=min(self.limits.handshake, self.limits.timeout),
             on_member=self._joined,
             on_refused=self._refused,

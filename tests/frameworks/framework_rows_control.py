@@ -15,8 +15,7 @@ if trouble == "raise":
 # What is run on the worker is a child of the process that stands by there.
 KILL_THE_WORKER = """
 if trouble == "kill":
-    from flowc.runtime.frameworks.standby import Command
-    {nodes}.run({{1: Command(["/bin/sh", "-c", "kill -9 $PPID"])}}, "a program")
+    {framework}.nodes.run({{1: ["/bin/sh", "-c", "kill -9 $PPID"]}})
 """
 
 MPI = Row(
@@ -25,7 +24,7 @@ MPI = Row(
     out = self.file("out")
     trouble = self.trouble()
     """
-    + indent(KILL_THE_WORKER.format(nodes="current.mpi._nodes"), "    ")
+    + indent(KILL_THE_WORKER.format(framework="current.mpi"), "    ")
     + """
     current.mpi.run(program="python mpi_sum.py", program_args=[out, trouble])
     self.value = open(out).read()
@@ -51,7 +50,7 @@ DEEPSPEED = Row(
     out = self.file("out")
     trouble = self.trouble()
     """
-    + indent(KILL_THE_WORKER.format(nodes="current.deepspeed._nodes"), "    ")
+    + indent(KILL_THE_WORKER.format(framework="current.deepspeed"), "    ")
     + """
     current.deepspeed.run("zero.py", {"out": out, "fail": trouble == "raise"})
     self.value = open(out).read()

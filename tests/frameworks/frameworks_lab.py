@@ -14,17 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc.compiler import compile_flow
 from flowc.runtime.address import Address
 from flowc.runtime.artifacts import ArtifactStore
 from flowc.runtime.datastore import open_datastore
 from flowc.runtime.record import Record, Records
+from flowc.runtime.runs import create_run
 from framework_rows import Row
 
 PYTHON = sys.executable
 HEAVY = 240
 """Seconds that a run may take where a framework has to be loaded on a busy machine."""
+_FRAMEWORKS = ("torch", "tensorflow", "jax", "ray", "deepspeed", "distributed", "dask", "mpi4py")
 _NOT_OURS = {".keras"}
 """What Keras leaves in the home folder wherever it is imported."""
+
+
+def patient(seconds: float) -> float:
+    """A limit that holds on an idle machine, for one that is as busy as this one is."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def require(row: Row) -> None:
@@ -82,6 +90,32 @@ class GangLab:
         self.ended = time.time()
         assert process.returncode == code, said
         return said
+
+    def create_run(self, **parameters: Any) -> None:
+        """A run whose first step is done, for tests that start the ranks of its gang themselves."""
+        plan = compile_flow(str(self.flow)).plan
+        assert plan is not None
+        values = {"what": "", "ranks": 2, **parameters}
+        create_run(open_datastore(str(self.store)), plan.to_json(), values, file=str(self.flow))
+        subprocess.run([PYTHON, "-m", "flowc.runtime", "step", "start"], env=self.of_run(), check=True, timeout=HEAVY)
+
+    def of_run(self, **more: str) -> dict[str, str]:
+        """The environment of a task of that run."""
+        own = {"FLOWC_FLOW_NAME": self.name, "FLOWC_RUN_ID": "1", "FLOWC_FLOW_FILE": str(self.flow)}
+        return self.environment(**own, **more)
+
+    def of_rank(self, rank: int, size: int, **more: str) -> dict[str, str]:
+        """The environment of one rank of its gang."""
+        return self.of_run(FLOWC_GANG_SIZE=str(size), FLOWC_GANG_RANK=str(rank), **more)
+
+    def bare(self) -> str:
+        """A value of PYTHONPATH with which Python finds no framework, as in a bare image."""
+        folder = self.folder / "bare"
+        folder.mkdir(exist_ok=True)
+        hide = f"import importlib.util as u\nfind, bare = u.find_spec, {_FRAMEWORKS!r}\n"
+        hide += "u.find_spec = lambda name, *rest: None if name.split('.')[0] in bare else find(name, *rest)"
+        (folder / "sitecustomize.py").write_text(hide)
+        return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
     # What a run left -------------------------------------------------------------------------------------------------
 

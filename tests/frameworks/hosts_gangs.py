@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowc.compiler import compile_flow
-from flowc.runtime.datastore import open_datastore
-from flowc.runtime.runs import create_run
 from framework_rows import Row
 from frameworks_lab import HEAVY, PYTHON, GangLab
 from hosts_lab import HostsLab
@@ -24,27 +22,18 @@ class HostsGang(GangLab):
         super().__init__(folder, row.flow(), row.files)
         self.lab = lab
         self.size = len(lab.hosts)
-        plan = compile_flow(str(self.flow)).plan
-        assert plan is not None
-        values = {"what": "", "ranks": self.size, **parameters}
-        create_run(open_datastore(str(self.store)), plan.to_json(), values, file=str(self.flow))
-        assert self.finish([self.task("start", 0)]) == [0]
+        self.create_run(ranks=self.size, **parameters)
 
-    def task(self, step: str, on: int, **options: Any) -> subprocess.Popen[str]:
-        """One task, on a host; a gang's rank is that of the host."""
-        environment = self.environment(
-            FLOWC_FLOW_NAME=self.name,
-            FLOWC_RUN_ID="1",
-            FLOWC_FLOW_FILE=str(self.flow),
-            FLOWC_GANG_SIZE=str(self.size),
-            FLOWC_GANG_RANK=str(on),
-            FLOWC_GANG_MAIN="node0",
-            TMPDIR="/tmp",  # each host has its own
-            FLOWC_PREEMPT_GRACE="5",
-        )
+    def task(self, on: int, variables: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
+        """The gang's rank of a host, with variables of its own."""
+        fixed = {
+            "FLOWC_GANG_MAIN": "node0",
+            "FLOWC_PREEMPT_GRACE": "60",
+            "TMPDIR": "/tmp",
+        }  # each host has its own /tmp
         return self.lab.host(on).popen(
-            [PYTHON, "-m", "flowc.runtime", "step", step],
-            environment,
+            [PYTHON, "-m", "flowc.runtime", "step", "work"],
+            self.of_rank(on, self.size, **{**fixed, **variables}),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -52,9 +41,11 @@ class HostsGang(GangLab):
             **options,
         )
 
-    def ranks(self, **options: Any) -> list[subprocess.Popen[str]]:
-        """All ranks of the gang."""
-        return [self.task("work", rank, **options) for rank in range(self.size)]
+    def ranks(
+        self, variables: Mapping[int, Mapping[str, str]] | None = None, **options: Any
+    ) -> list[subprocess.Popen[str]]:
+        """All ranks of the gang; ``variables`` are those of single hosts."""
+        return [self.task(rank, (variables or {}).get(rank, {}), **options) for rank in range(self.size)]
 
     def finish(self, processes: list[subprocess.Popen[str]]) -> list[int]:
         """Their exit codes; what they said is kept."""

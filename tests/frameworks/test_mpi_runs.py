@@ -92,8 +92,7 @@ def test_a_c_program_is_compiled_copied_and_run_on_every_host() -> None:
     except Exception as error:
         print("NOT COPIED", error)
     os.remove("/tmp/name"), os.remove("/tmp/name.c")
-    current.mpi._nodes.run({1: __import__("flowc.runtime.frameworks.standby", fromlist=["x"]).Command(
-        ["rm", "/tmp/name"])}, "rm")
+    current.mpi.nodes.run({1: ["rm", "/tmp/name"]})
     """
     row = Row("mpi", body, MPI.values, needs=MPI.needs, options="slots=2")
     require(row)

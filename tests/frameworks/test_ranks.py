@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc.runtime.scratch import scratch_folder
 from framework_rows import PARALLEL, Row
-from frameworks_lab import GangLab
+from frameworks_lab import GangLab, patient, require
 from test_matrix import ROWS
 
 
@@ -68,7 +72,7 @@ def test_what_is_missing_is_said_once_and_before_the_gang_forms(name: str, tmp_p
     lab = GangLab(tmp_path, bare + row.flow(), row.files)
     began = time.monotonic()
     said = lab.run(code=1)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < patient(20)
     failure = lab.failure()
     assert failure["type"] == "FrameworkMissing", said
     assert "install" in failure["message"]
@@ -78,6 +82,32 @@ def test_what_is_missing_is_said_once_and_before_the_gang_forms(name: str, tmp_p
 
 
 BARE = ("torch", "tensorflow", "jax", "ray", "deepspeed", "distributed", "dask", "mpi4py")
+
+
+@pytest.mark.parametrize("bare", [0, 1])
+def test_a_rank_that_lacks_its_framework_is_named_by_all_at_once(bare: int, tmp_path: Path) -> None:
+    # As where no scheduler ends the others: each rank is a process of its own, and one of them has a bare image.
+    row = ROWS["ray"]
+    lab = GangLab(tmp_path, row.flow(), row.files)
+    require(row)
+    lab.create_run(ranks=3)
+
+    def rank(number: int) -> subprocess.Popen[str]:
+        more = {"PYTHONPATH": lab.bare()} if number == bare else {}
+        words = [sys.executable, "-m", "flowc.runtime", "step", "work"]
+        env = lab.of_rank(number, 3, **more)
+        return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    began = time.monotonic()
+    ranks = [rank(number) for number in range(3)]
+    said = [process.communicate(timeout=60)[0] for process in ranks]
+    assert time.monotonic() - began < patient(15)
+    assert [process.returncode for process in ranks] == [1 if number == bare else 69 for number in range(3)], said
+    for number, text in enumerate(said):
+        what = "@metaflow_ray: this Python has no ray: install it on every node, as with `pip install ray`"
+        assert text.count(what) == 1, text
+        assert number == bare or f"rank {bare} on host " in text
+    lab.assert_clean(*said)
 
 
 def test_a_rank_that_is_asked_to_end_may_checkpoint_and_does_not_use_up_a_retry(tmp_path: Path) -> None:
@@ -121,7 +151,7 @@ def test_a_rank_that_will_not_end_is_killed_within_the_stated_grace(tmp_path: Pa
         """,
     )
     lab.run(code=1, FLOWC_PREEMPT_GRACE="1")
-    assert 0.9 < lab.since_failing() < 3.0
+    assert 0.9 < lab.since_failing() < patient(3.0)
     assert lab.failure()["type"] == "Preempted"
     lab.assert_clean()
 
@@ -131,18 +161,53 @@ def test_a_supervisor_that_is_killed_takes_the_gang_with_it(tmp_path: Path) -> N
         tmp_path,
         """
         current.parallel.barrier()
-        if rank == 1:
+        if rank == 1 and self.what:
             open(self.file("failing"), "w").close()
             os.kill(os.getppid(), 9)
-        time.sleep(60)
+        time.sleep(60 if self.what else 0)
         """,
     )
-    lab.run(code=1)
+    lab.run("--what", "kill", code=1)
     failure = lab.failure()
     assert (failure["rank"], failure["signal"]) == (1, "SIGKILL")
-    assert lab.since_failing() < 3.0
-    time.sleep(0.1)
-    assert lab.processes() == []
+    assert lab.since_failing() < patient(3.0)
+    # What the killed rank had in its folder goes with the next one that ends on the host, at the latest.
+    left = next(lab.scratch.glob("flowc-*"), None)
+    lab.run()
+    assert left is None or not left.exists()
+    lab.assert_clean()
+
+
+def test_a_folder_stays_as_long_as_one_of_its_processes_lives(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with scratch_folder(str(tmp_path)) as folder:
+            Path(folder, "file").touch()
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.write(write, folder.encode())
+            time.sleep(60)
+    os.waitpid(pid, 0)
+    folder = Path(os.read(read, 4096).decode())
+    other = tmp_path / "flowc-of-somebody-else"
+    other.mkdir()
+    with scratch_folder(str(tmp_path)) as second:
+        assert (folder / "file").exists() and folder.stat().st_mode & 0o777 == 0o700
+        child = next(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _holds(p, folder))
+        os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while _holds(Path(f"/proc/{child}"), folder) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert folder.exists()
+    assert sorted(tmp_path.iterdir()) == [other] and not Path(second).exists()
+
+
+def _holds(process: Path, folder: Path) -> bool:
+    try:
+        return any(os.path.realpath(each) == str(folder) for each in (process / "fd").iterdir())
+    except OSError:
+        return False
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
@@ -168,9 +233,6 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_place_that_does_not_fit_is_refused(variables: dict[str, str], said: str, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     lab = GangLab(tmp_path, PARALLEL.flow())
     lab.run()
     own = {"FLOWC_FLOW_NAME": lab.name, "FLOWC_RUN_ID": "1", "FLOWC_ATTEMPT": "1", **variables}
@@ -183,9 +245,6 @@ def test_a_place_that_does_not_fit_is_refused(variables: dict[str, str], said: s
 
 @pytest.mark.parametrize("scheduler", ["slurm", "jobset", "batch"])
 def test_a_gang_forms_from_the_schedulers_own_variables(scheduler: str, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     lab = GangLab(tmp_path, PARALLEL.flow())
     lab.run()
     own = {"FLOWC_FLOW_NAME": lab.name, "FLOWC_RUN_ID": "1", "FLOWC_ATTEMPT": "1", "FLOWC_GANG_MAIN": "127.0.0.1"}

@@ -31,12 +31,15 @@ def test_static_unless_restarts_or_elastic_nodes_are_asked_for(monkeypatch: pyte
     for given in (["--max-restarts=2"], ["--max_restarts", "2"]):
         assert torch_of()._rendezvous(given) == [
             "--nnodes=2", "--local-addr=127.0.0.1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:23456",
-            "--rdzv-id=flowc-23456-0", "--rdzv-conf=is_host=0,last_call_timeout=5",
+            "--rdzv-id=flowc-23456-0", "--rdzv-conf=is_host=0,last_call_timeout=30",
         ]  # fmt: skip
     elastic = torch_of(0)._rendezvous(["--nnodes", "1:2"])
-    assert "--rdzv-backend=c10d" in elastic and "--rdzv-conf=is_host=1,last_call_timeout=5" in elastic
+    assert "--rdzv-backend=c10d" in elastic and "--rdzv-conf=is_host=1,last_call_timeout=30" in elastic
     assert not any(word.startswith("--nnodes") for word in elastic)
     assert torch_of()._rendezvous(["--standalone"]) == []
+    # The gang has two nodes: there is no third to wait for.
+    assert torch_of()._no_more_nodes(["--nnodes", "1:3"]) == ["--nnodes=1:2"]
+    assert [torch_of()._no_more_nodes(given) for given in ([], ["--nnodes=2"], ["--nnodes=1:2"])] == [[], [], []]
 
 
 def test_what_the_user_says_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowc.runtime.gang import GangFailure, Limits, Membership, processes, supervise
+from flowc.runtime import processes
+from flowc.runtime.gang import GangFailure, Limits, Membership, supervise
 from flowc.runtime.gang.ports import candidate_ports
 from flowc.runtime.gang.wire import GangName
 
@@ -100,6 +101,7 @@ class Ranks:
                     limits=values["limits"],
                     host=f"host{rank}",
                     slots=rank + 1,
+                    lack=values.get("lack", ""),
                     log=lambda line: os.write(2, f"log: {line}\n".encode()),
                 )
                 failure = None if result.failure is None else result.failure.to_json()
@@ -157,7 +159,8 @@ def gang(size: int, **values: Any) -> Iterator[Ranks]:
     """The ranks of a gang with a name of its own. At the end no process of it may be left, and no port."""
     before = set(processes.children())
     # What loses its parent comes to this process, so that nothing can hide.
-    adopted = processes.adopt_orphans(True)
+    adopted = processes.adopts_orphans()
+    processes.adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="gang") as folder:
         ranks = Ranks(size, Path(folder), run=f"test-{os.urandom(4).hex()}", **values)
         try:
@@ -166,7 +169,7 @@ def gang(size: int, **values: Any) -> Iterator[Ranks]:
             assert not listening(ranks.ports), "a port of the gang is still open"
         finally:
             ranks.end()
-            while processes.kill_children_except(before):
+            while processes.kill_and_reap_children_except(before):
                 time.sleep(0.001)
             processes.adopt_orphans(adopted)
 

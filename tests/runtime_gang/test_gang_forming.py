@@ -143,6 +143,41 @@ def test_a_zombie_of_the_last_attempt_does_not_disturb() -> None:
         assert set(old.wait()) == {EXIT_PREEMPTED}
 
 
+@pytest.mark.parametrize("unable", [0, 2])
+def test_a_rank_that_cannot_take_part_tells_the_others_also_those_who_come_later(unable: int) -> None:
+    with gang(4, limits=replace(QUICK, timeout=60.0)) as ranks:
+        for rank in (0, 1, 2):
+            ranks.start(rank, meet, lack="there is no ray: pip install ray" if rank == unable else "")
+        began = time.monotonic()
+        while {rank.rank for rank in ranks.ranks.values() if (ranks.folder / f"{rank.rank}.result").exists()} != {1, 2}:
+            assert time.monotonic() - began < 5.0
+            time.sleep(0.01)
+        ranks.start(3, meet)
+        assert ranks.wait(5.0) == [EXIT_NOT_FORMED] * 4
+        (failure,) = ranks.failures()
+        assert failure is not None and failure.kind == "unable"
+        assert str(failure) == f"rank {unable} on host host{unable} cannot take part: there is no ray: pip install ray"
+        assert not any(rank.out or rank.err for rank in ranks.ranks.values())
+
+
+def test_a_control_that_waits_to_send_others_home_ends_when_it_is_asked_to_or_its_time_is_up() -> None:
+    with gang(3, limits=replace(QUICK, timeout=60.0)) as ranks:
+        control = ranks.start(0, meet, lack="nothing is here")
+        ranks.start(1, meet)
+        time.sleep(0.5)
+        os.kill(control.pid, signal.SIGTERM)
+        assert ranks.wait(3.0) == [EXIT_NOT_FORMED] * 2
+    with gang(3, limits=replace(QUICK, timeout=1.0)) as ranks:
+        ranks.start(0, meet, lack="nothing is here")
+        ranks.start(1, meet)
+        assert ranks.wait(3.0) == [EXIT_NOT_FORMED] * 2
+        (failure,) = ranks.failures()
+        assert str(failure) == "rank 0 on host host0 cannot take part: nothing is here"
+    with gang(1) as ranks:
+        ranks.start(0, meet, lack="nothing is here")
+        assert ranks.wait(3.0) == [EXIT_NOT_FORMED]
+
+
 def test_a_second_process_of_a_rank_is_refused_and_the_first_stays() -> None:
     with gang(3, limits=replace(QUICK, timeout=10.0)) as ranks:
         ranks.start(0, meet)

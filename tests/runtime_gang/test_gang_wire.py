@@ -10,6 +10,7 @@ import pytest
 from flowc.runtime.gang.collectives import Collectives
 from flowc.runtime.gang.ports import CANDIDATES, FIRST, LAST, candidate_ports
 from flowc.runtime.gang.wire import (
+    MAX_LACK,
     MEMBER_BODY,
     ControlHandshake,
     Frame,
@@ -138,6 +139,16 @@ def test_both_sides_prove_the_token_and_get_the_same_keys() -> None:
     assert shake(ControlHandshake(TOKEN, NAME), WorkerHandshake(TOKEN, NAME, INFO)) == INFO
 
 
+@given(st.text(max_size=MAX_LACK), st.text(max_size=255))
+def test_what_a_worker_lacks_comes_with_its_proof_however_it_is_written(lack: str, host: str) -> None:
+    info = WorkerInfo((1 << 31) - 1, (1 << 31) - 1, host, (1 << 31) - 1, lack)
+    worker, control = WorkerHandshake(TOKEN, NAME, info), ControlHandshake(TOKEN, NAME)
+    proof = worker.answer(Frame(control.challenge(Frame(worker.hello()))))[0]
+    reader = FrameReader()
+    reader.feed(joined(Frame(proof)))
+    assert control.accept(next(reader.frames()))[0] == info
+
+
 @pytest.mark.parametrize(
     ("token", "name"),
     [
@@ -169,7 +180,8 @@ def test_a_proof_serves_once_and_for_its_role_rank_and_words_alone() -> None:
     again.challenge(Frame(worker.hello()))
     with pytest.raises(WireError):
         again.accept(Frame(proof))  # another connection has another nonce
-    for change in ({"size": 5}, {"slots": 9}, {"host": "other"}, {"proof": challenge["proof"]}, {"proof": ""}):
+    words = {"size": 5}, {"slots": 9}, {"host": "other"}, {"lack": "ray"}
+    for change in (*words, {"proof": challenge["proof"]}, {"proof": ""}):
         with pytest.raises(WireError):
             control.accept(Frame({**proof, **change}))
     with pytest.raises(WireError):

@@ -1,5 +1,5 @@
 """What the kernel offers to end a process together with all its descendants. Linux has all of it; elsewhere the process
-group remains.
+groups remain.
 
 See prctl(2): PR_SET_CHILD_SUBREAPER makes a process the parent of descendants whose own parent ended, so that a daemon
 cannot slip away; PR_SET_PDEATHSIG has the kernel kill a child whose parent ended.
@@ -7,59 +7,66 @@ cannot slip away; PR_SET_PDEATHSIG has the kernel kill a child whose parent ende
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Collection
 from typing import Any, Optional
 
-try:
-    import ctypes
-except ImportError:  # a Python that was built without libffi
-    ctypes = None  # type: ignore[assignment]
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
+# Without its enum: what a forked process touches is copied for it.
+_SIGKILL = int(signal.SIGKILL)
 
 
-def _find_prctl() -> Optional[Callable[..., int]]:
-    if not sys.platform.startswith("linux") or ctypes is None:
+@functools.cache
+def _prctl() -> Optional[Callable[..., int]]:
+    # Late, because ctypes takes longer to import than a small task takes to run; a forked process has it already.
+    if not sys.platform.startswith("linux"):
         return None
     try:
-        function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
+        import ctypes
+
+        function: Callable[..., int] = ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):  # ImportError: a Python that was built without libffi
         return None
     return function
 
 
-# Once, where the module is loaded: every rank forked from there has it already.
-_prctl = _find_prctl()
-
-
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent, whose process id is given, ends."""
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    prctl = _prctl()
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(128 + signal.SIGKILL)
+        os._exit(128 + _SIGKILL)
 
 
-def adopt_orphans(on: bool) -> bool:
-    """Become, or stop being, the parent of orphaned descendants; tells whether this process was that before."""
-    if _prctl is None:
+def adopt_orphans(on: bool = True) -> None:
+    """Become the parent of descendants whose own parent ends, or stop becoming it."""
+    prctl = _prctl()
+    if prctl is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
+def adopts_orphans() -> bool:
+    """Whether this process becomes the parent of descendants whose own parent ends."""
+    prctl = _prctl()
+    if prctl is None:
         return False
-    before = ctypes.c_int(0)
-    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
-    if bool(before.value) != on:
-        _prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
-    return bool(before.value)
+    import ctypes
+
+    answer = ctypes.c_int(0)
+    prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return bool(answer.value)
 
 
 def children() -> list[int]:
     """The process ids of this process's children; empty where the system does not tell."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb", 0) as file:
             return [int(pid) for pid in file.read().split()]
     except OSError:
         return _children_by_scan()
@@ -94,6 +101,16 @@ def reap(pid: int) -> Optional[int]:
 
 
 def kill_children_except(known: Collection[int]) -> int:
+    """Kill every child that is not known, and say how many there were. For whoever reaps all its children anyway."""
+    count = 0
+    for pid in children():
+        if pid not in known:
+            signal_process(pid, signal.SIGKILL)
+            count += 1
+    return count
+
+
+def kill_and_reap_children_except(known: Collection[int]) -> int:
     """Kill and, where they end at once, reap all children but the known ones; says how many are still there.
 
     The orphans of what was killed become children in turn, so call it until it says 0.
