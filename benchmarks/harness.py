@@ -48,6 +48,7 @@ class Bench:
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
+        self._folders = 0
 
     @cached_property
     def flowc(self) -> Path:
@@ -65,9 +66,13 @@ class Bench:
         return _venv("metaflow", [f"metaflow=={METAFLOW}"])
 
     def folder(self, name: str) -> Path:
-        """An empty folder to run in."""
-        folder = self.scratch / name
-        shutil.rmtree(folder, ignore_errors=True)
+        """A new folder to run in.
+
+        All of them stay until the end: for minutes after many files have been deleted, ext4 looks through the deleted
+        ones whenever it creates a file, which would be measured along with what comes next.
+        """
+        self._folders += 1
+        folder = self.scratch / f"{name}-{self._folders}"
         folder.mkdir(parents=True)
         return folder
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
+from _thread import get_ident
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,6 +25,8 @@ from .screen import duration, is_terminal, silence
 from .tally import StepTally, Tally
 
 if TYPE_CHECKING:
+    import threading
+
     from rich.console import Console
     from rich.live import Live
     from rich.segment import Segments
@@ -150,9 +153,8 @@ class LiveProgress:
         self.run_id = ""
         self._tree: RunTree | None = None
         self._live: Live | None = None
-        self._lines: list[TaskOutput | str] = []
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._lines: deque[TaskOutput | str] = deque()
+        self._stop: threading.Event | None = None
         self._ticker: threading.Thread | None = None
         self._began = time.monotonic()
         self._flow = plan.name
@@ -160,19 +162,15 @@ class LiveProgress:
     def __call__(self, event: Event) -> None:
         self.tally.take(event, time.monotonic())
         if isinstance(event, TaskOutput):
-            with self._lock:
-                self._lines.append(event)
+            self._lines.append(event)
         elif isinstance(event, TaskStarted):
-            # Not earlier: the process that tasks are forked from must be there before this one has a second thread.
             if self._ticker is None:
-                self._ticker = threading.Thread(target=self._tick, name="flowc-progress", daemon=True)
-                self._ticker.start()
+                self._start_ticker()
         elif isinstance(event, RunStarted):
             self.run_id = event.run_id
             self._began = time.monotonic()
         elif isinstance(event, TaskFailed):
-            with self._lock:
-                self._lines.append(f"{event.address} failed{_again(event)}: {_why(event)}")
+            self._lines.append(f"{event.address} failed{_again(event)}: {_why(event)}")
         elif isinstance(event, RunEnded):
             self._finish(event)
 
@@ -183,8 +181,17 @@ class LiveProgress:
             self._live.stop()
             self._live = None
 
-    def _tick(self) -> None:
-        while not self._stop.wait(_PERIOD):
+    def _start_ticker(self) -> None:
+        # Not earlier: the process that tasks are forked from must be there before this one has a second thread, and
+        # before it has the module, which would have work to do in every task.
+        import threading
+
+        self._stop = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, args=(self._stop,), name="flowc-progress", daemon=True)
+        self._ticker.start()
+
+    def _tick(self, stop: threading.Event) -> None:
+        while not stop.wait(_PERIOD):
             try:
                 self._draw()
             except OSError:
@@ -192,8 +199,9 @@ class LiveProgress:
                 silence(sys.stdout)
 
     def _end_ticker(self) -> None:
-        self._stop.set()
-        if self._ticker is not None and self._ticker is not threading.current_thread():
+        if self._stop is not None:
+            self._stop.set()
+        if self._ticker is not None and self._ticker.ident != get_ident():
             self._ticker.join()
             self._ticker = None
 
@@ -214,8 +222,7 @@ class LiveProgress:
         live = self._live or self._open()
         assert self._tree is not None
         self._tree.now = time.monotonic()
-        with self._lock:
-            lines, self._lines = self._lines, []
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if lines:
             live.console.print(_shown(lines, live.console), soft_wrap=True, end="")
         live.refresh()
@@ -269,7 +276,7 @@ def _again(event: TaskFailed) -> str:
 
 
 def _why(event: TaskFailed) -> str:
-    from ..backends.local.report import PROCESS_FAILURE
+    from ..runtime.report import PROCESS_FAILURE
 
     failure = event.failure
     lines = failure.message.splitlines() or [""]

@@ -13,6 +13,7 @@ import os
 import pickle
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Optional
 
 from ..dsl import FlowcError
@@ -34,6 +35,7 @@ hashing would touch all of what is mapped lazily; FLOWC_VERIFY=full hashes them 
 
 Reference = Mapping[str, Any]
 
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 _IMMUTABLE = frozenset([int, float, complex, bool, str, bytes, type(None)])
 
 
@@ -48,10 +50,15 @@ class ArtifactStore:
     track : bool
         Remember what was mapped where, so that a large buffer that was only read is known to be unchanged without
         hashing it again. For tasks; everything that was mapped stays mapped.
+    items_ahead : mapping of str to bytes
+        Blobs of items that have been read already, by their hash.
     """
 
-    def __init__(self, datastore: Datastore, flow: str, *, track: bool = False) -> None:
+    def __init__(
+        self, datastore: Datastore, flow: str, *, track: bool = False, items_ahead: Mapping[str, bytes] = _NONE
+    ) -> None:
         self.datastore = datastore
+        self._items_ahead = items_ahead
         self.prefix = f"{flow}/blobs"
         self._mapped: Optional[dict[tuple[int, int], tuple[str, memoryview]]] = {} if track else None
 
@@ -235,7 +242,8 @@ class ArtifactStore:
         what = f"item {index} of self.{name}"
         key = self._key(reference["blob"])
         try:
-            data, kept = items.read(self.datastore, key, index, reference["count"])
+            start = self._items_ahead.get(reference["blob"])
+            data, kept = items.read(self.datastore, key, index, reference["count"], start)
         except FileNotFoundError:
             raise ArtifactUnreadable(f"{what} cannot be loaded: the blob {self._place(key)} is missing") from None
         except ValueError as error:

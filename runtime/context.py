@@ -11,6 +11,7 @@ from ..dsl.errors import BadArtifact
 from ..dsl.flow import _CONTEXT, TaskContext, class_artifacts, inputs_of
 from ..dsl.parameters import ConfigValue
 from .address import Address
+from .ahead import Ahead
 from .artifacts import ArtifactStore, Reference
 from .datastore.base import Datastore
 from .inputs import Inputs
@@ -45,14 +46,21 @@ class StepContext(TaskContext):
         Of a join.
     """
 
-    def __init__(self, flow_class: type[FlowSpec], run: RunInfo, datastore: Datastore, address: Address) -> None:
+    def __init__(
+        self,
+        flow_class: type[FlowSpec],
+        run: RunInfo,
+        datastore: Datastore,
+        address: Address,
+        ahead: Optional[Ahead] = None,
+    ) -> None:
         self.flow_class = flow_class
         self.run = run
         self.address = address
         self.outline = run.outline
         self.step = self.outline.check(address)
-        self.store = ArtifactStore(datastore, run.flow, track=True)
-        self.lineage = Lineage(self.outline, run.records(datastore), address)
+        self.store = ArtifactStore(datastore, run.flow, track=True, items_ahead=ahead.items if ahead else {})
+        self.lineage = Lineage(self.outline, run.records(datastore), address, ahead.records if ahead else {})
         self.transition = None
         self.references: dict[str, Reference] = {}
         self.inputs: Optional[Inputs] = None

@@ -9,7 +9,6 @@ from typing import Any, Optional
 from ..dsl.current import ParallelInfo
 from . import contract
 from .address import Address
-from .checkpoint import Checkpoints
 from .datastore.base import Datastore
 from .outline import Outline, StepOutline
 from .place import GangPlace
@@ -138,6 +137,8 @@ def facts(
         control = Address(address.step, (*address.index[:-1], 0), address.round)
         values["parallel"] = ParallelInfo(gang.main, gang.size, gang.rank, control.task_id)
     if "checkpoint" in step.features:
+        from .checkpoint import Checkpoints  # with what it needs to copy files, larger than all the rest
+
         values["checkpoint"] = Checkpoints(datastore, run, address, attempt, step.features["checkpoint"])
     if "card" in step.features:
         values["card"] = NoCard()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Optional
 
 from .datastore.base import Bytes, Datastore
 
@@ -50,8 +51,12 @@ def _joined(entries: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(batch)
 
 
-def read(datastore: Datastore, key: str, index: int, count: int) -> tuple[bytes, list[tuple[str, int]]]:
+def read(
+    datastore: Datastore, key: str, index: int, count: int, start: Optional[bytes] = None
+) -> tuple[bytes, list[tuple[str, int]]]:
     """The pickle of one item, and the blobs of its large buffers with their lengths.
+
+    ``start`` is the beginning of the blob, or all of it, where it has been read already.
 
     Raises
     ------
@@ -60,7 +65,8 @@ def read(datastore: Datastore, key: str, index: int, count: int) -> tuple[bytes,
     ValueError
         If it is damaged; the text says how.
     """
-    start = datastore.read_part(key, 0, _FIRST_READ)
+    if start is None:
+        start = datastore.read_part(key, 0, _FIRST_READ)
     magic, there = _HEAD.unpack_from(start) if len(start) >= _HEAD.size else (b"", 0)
     if magic != MAGIC or there != count:
         raise ValueError("it does not begin as the items of a foreach do")

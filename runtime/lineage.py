@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Optional
 
 from .address import Address
@@ -10,17 +11,20 @@ from .outline import Candidate, ContractError, Outline
 from .record import Record, Records
 
 _KEPT = 8
+_NONE: Mapping[Address, Record] = MappingProxyType({})
 
 
 class Lineage:
-    """The ancestors of one task."""
+    """The ancestors of one task; ``known`` are records that need not be read."""
 
-    def __init__(self, outline: Outline, records: Records, address: Address) -> None:
+    def __init__(
+        self, outline: Outline, records: Records, address: Address, known: Mapping[Address, Record] = _NONE
+    ) -> None:
         self.outline = outline
         self.records = records
         self.address = address
         self._openers: dict[int, Record] = {}
-        self._seen: dict[Address, Record] = {}
+        self._seen: dict[Address, Record] = dict(known)
         self._rounds: dict[str, int] = {}
 
     def parent(self) -> Optional[Record]:

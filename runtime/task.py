@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from ..dsl import FlowcError, FlowSpec
 from ..dsl.current import set_current, swap_current
 from .address import Address
+from .ahead import Ahead
 from .context import StepContext, constants
 from .datastore.base import Datastore, DatastoreError
 from .facts import facts, facts_of_run
 from .failure import caught, failure_of
 from .outline import ContractError, StepOutline
-from .place import GangPlace
+from .place import GangPlace, place_of
 from .record import DONE, FAILED, Failure, Next, Record
 from .runs import RunInfo
 from .transitions import planned, resolve
@@ -50,8 +50,7 @@ TERMINATED_CODE = 128 + signal.SIGTERM
 """Exit code of a task that was told to end by SIGTERM; no record."""
 
 
-@dataclass(frozen=True)
-class TaskRequest:
+class TaskRequest(NamedTuple):
     """One attempt of one task.
 
     Parameters
@@ -101,6 +100,8 @@ def prepare(flow_class: type[FlowSpec], run: RunInfo) -> None:
     facts_of_run(run)
     for step in run.outline.steps.values():
         getattr(flow_class, step.name, None)
+        if "checkpoint" in step.features:
+            from . import checkpoint  # noqa: F401
 
 
 def run_task(
@@ -110,11 +111,13 @@ def run_task(
     request: TaskRequest,
     report: Optional[Callable[[FlowcError], None]] = None,
     surroundings: Optional[Surroundings] = None,
+    ahead: Optional[Ahead] = None,
 ) -> int:
     """Run one attempt of a task in this process and commit its record.
 
     Errors are told on stderr. The environment of the step is set for good: the process is meant to end afterwards.
     ``report`` is also given the error of a task that leaves no record for it; on a full disk stderr is lost, too.
+    ``ahead`` holds what the process that this one was forked from has read already.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def run_task(
         The exit code for the process: `DONE_CODE`, `FAILED_CODE`, `REFUSED_CODE`, or 128 plus the signal that ended it.
     """
     try:
-        return _Task(flow_class, run, datastore, request, surroundings).run()
+        return _Task(flow_class, run, datastore, request, surroundings, ahead).run()
     except ContractError as error:
         _tell(f"flowc: {error}\n")
         if report is not None:
@@ -159,6 +162,7 @@ class _Task:
         datastore: Datastore,
         request: TaskRequest,
         surroundings: Optional[Surroundings] = None,
+        ahead: Optional[Ahead] = None,
     ) -> None:
         self.surroundings = surroundings
         self.started = time.time()
@@ -166,23 +170,10 @@ class _Task:
         self.address = request.address
         self.run_info = run
         self.datastore = datastore
-        self.context = StepContext(flow_class, run, datastore, request.address)
+        self.context = StepContext(flow_class, run, datastore, request.address, ahead)
         self.step: StepOutline = self.context.step
-        self.gang = self._place()
+        self.gang = place_of(self.address, request.gang) if self.step.kind == "gang" else None
         self.flow_class = flow_class
-
-    def _place(self) -> Optional[GangPlace]:
-        gang = self.request.gang
-        if self.step.kind != "gang":
-            return None
-        rank = self.address.index[-1]
-        if gang is None:
-            if rank != 0:
-                raise ContractError(f"{self.address} is rank {rank} of a gang, and nothing says how large the gang is")
-            return GangPlace(0, 1)
-        if gang.rank != rank:
-            raise ContractError(f"{self.address} is rank {rank} of its gang, but was started as rank {gang.rank}")
-        return gang
 
     def run(self) -> int:
         values = facts(self.run_info, self.datastore, self.step, self.address, self.request.attempt, self.gang)
@@ -340,10 +331,14 @@ _set_handler = getattr(signal, "_signal", signal).signal
 
 
 def _raise_at_sigterm() -> Any:
-    """Let SIGTERM raise from now on; what it did before. Only the main thread can say."""
-    if threading.current_thread() is not threading.main_thread():
+    """Let SIGTERM raise from now on; what it did before. Only the main thread can say.
+
+    The module threading is not asked: where nobody has imported it, a fork is the cheaper for it.
+    """
+    try:
+        return _set_handler(_SIGTERM, _end)
+    except ValueError:
         return _NOT_MAIN
-    return _set_handler(_SIGTERM, _end)
 
 
 def _end(number: int, frame: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...runtime.report import Failure
 from .events import Event, Listener
-from .report import Failure
 from .run import run_local
 from .settings import LocalSettings, RunResult
 

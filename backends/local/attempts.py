@@ -6,10 +6,10 @@ import math
 import time
 
 from ...runtime.address import Address
+from ...runtime.frontier import Family
 from ...runtime.outline import StepOutline
 from ...runtime.record import Next, Record
-from .frontier import Family
-from .report import PREEMPTED, Failure
+from ...runtime.report import PREEMPTED, Failure
 from .tail import Tail
 from .timers import Timer
 

@@ -7,10 +7,10 @@ import gc
 import os
 import signal
 import sys
-import threading
+from _thread import _count as thread_count
 from typing import Any
 
-from .processes import adopt_orphans, die_with_parent
+from ...runtime.processes import adopt_orphans, die_with_parent
 
 _DEFAULTS = (int(signal.SIGTERM), int(signal.SIGHUP), int(signal.SIGCHLD))
 _SIGINT, _SET_MASK, _DEFAULT = int(signal.SIGINT), int(signal.SIG_SETMASK), int(signal.SIG_DFL)
@@ -20,6 +20,7 @@ _plain: Any = getattr(signal, "_signal", signal)
 _set_handler = _plain.signal
 _set_mask = _plain.pthread_sigmask
 
+_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _ready: tuple[Any, ...] = ()
 
 
@@ -39,9 +40,8 @@ def begin(server: int) -> None:
     _set_handler(_SIGINT, signal.default_int_handler)
     _set_mask(_SET_MASK, ())
     gc.enable()
-    # What the command line registered for its own end is not for every task to do.
-    atexit._clear()
-    _fresh_random_numbers()
+    if "numpy.random.mtrand" in sys.modules:
+        _fresh_random_numbers(sys.modules["numpy.random.mtrand"])
 
 
 def redirect(folder: str) -> None:
@@ -52,19 +52,40 @@ def redirect(folder: str) -> None:
     OSError
         If they cannot be created.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    path = folder + "/stdout.log"
-    try:
-        out = os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)
-        out = os.open(path, flags, 0o666)
-    error = os.open(folder + "/stderr.log", flags, 0o666)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for fd, standard in ((nothing, 0), (out, 1), (error, 2)):
+    # Two levels, the task's folder and the attempt's; the step's is there after its first task.
+    for level in (folder.rpartition("/")[0], folder):
+        try:
+            os.mkdir(level)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            os.makedirs(level, exist_ok=True)
+    for name, standard in (("/stdout.log", 1), ("/stderr.log", 2)):
+        fd = os.open(folder + name, _LOG, 0o666)
         os.dup2(fd, standard)
         os.close(fd)
     prepare_streams()
+
+
+def make_ready() -> None:
+    """Do in the server what is then done for every task: no input, nothing to do at the end but what a step adds."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    if nothing:
+        os.dup2(nothing, 0)
+        os.close(nothing)
+    else:
+        os.set_inheritable(0, True)  # there was none at all
+    prepare_streams()
+    # What the command line registered for its own end is not for every task to do.
+    atexit._clear()
+    # Functions of libraries are looked up when they are first called: here, and not in every task.
+    os.getppid()
+    gc.enable()
+    gc.disable()
+    try:
+        os.mkdir("/")
+    except OSError:
+        pass
 
 
 def prepare_streams() -> None:
@@ -92,7 +113,9 @@ def _line_by_line(stream: Any, fd: int) -> Any:
 def finish() -> None:
     """What the interpreter does at its end: wait for threads and child processes, run what is registered, write out."""
     # The same calls as in a process that multiprocessing forks: joins threads, idle ones of executors included.
-    threading._shutdown()  # type: ignore[attr-defined]
+    threads: Any = sys.modules.get("threading")
+    if threads is not None and (thread_count() or getattr(threads, "_threading_atexits", True)):
+        threads._shutdown()
     children = sys.modules.get("multiprocessing.util")
     if children is not None:
         children._exit_function()
@@ -101,12 +124,9 @@ def finish() -> None:
         stream.flush()
 
 
-def _fresh_random_numbers() -> None:
+def _fresh_random_numbers(module: Any) -> None:
     # Python reseeds its own generator after a fork. NumPy's would give the same numbers to every item of a foreach. One
     # that the flow seeded itself while it was imported has no seed sequence, and keeps its state as in a fresh process.
-    module = sys.modules.get("numpy.random.mtrand")
-    if module is None:
-        return
     try:
         if module._rand._bit_generator.seed_seq is not None:
             module.seed()

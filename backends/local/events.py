@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Union
 
 from ...runtime.address import Address
-from .report import Failure
+from ...runtime.report import Failure
 
 
 class RunStarted(NamedTuple):

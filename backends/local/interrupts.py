@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -36,12 +35,14 @@ class Interrupts:
         self._wakeup = -1
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
+        try:
             self._wakeup = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-            for number in _NUMBERS:
-                if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
-                    # Under nohup SIGHUP, and in a background job SIGINT, are ignored; so they stay.
-                    self._before[number] = signal.signal(number, self._count)
+        except ValueError:  # not the main thread
+            return self
+        for number in _NUMBERS:
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
+                # Under nohup SIGHUP, and in a background job SIGINT, are ignored; so they stay.
+                self._before[number] = signal.signal(number, self._count)
         return self
 
     def __exit__(

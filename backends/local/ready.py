@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .frontier import Family
+from ...runtime.frontier import Family
 
 
 class ReadyQueue:

@@ -14,15 +14,15 @@ from typing import Any
 from ...compiler.plan import Plan
 from ...dsl.flow import FlowSpec
 from ...dsl.loading import LoadedFile
+from ...runtime.cloning import Cloner
 from ...runtime.datastore import Datastore, DatastoreError, open_datastore
+from ...runtime.processes import adopt_orphans, children, signal_process
 from ...runtime.record import Records
+from ...runtime.report import INTERRUPTED, Failure
 from ...runtime.runs import RunError, RunInfo, RunStatus, create_run, hold_lock, is_alive, read_run, write_status
 from .events import Event, Listener, RunEnded, RunStarted, ignore
 from .interrupts import Interrupts
 from .native import end_native_threads
-from .processes import adopt_orphans, children, signal_process
-from .report import INTERRUPTED, Failure
-from .resume import Cloner
 from .scheduler import Scheduler
 from .server import Handle, start_server
 from .settings import LocalSettings, RunResult
@@ -68,7 +68,8 @@ def run_local(
             prepare = by_spawn(loaded.file, plan.name, datastore)
         else:
             gangs = any(step.kind == "gang" for step in plan.steps)
-            prepare = by_fork(flow_class, plan.name, datastore, gangs)
+            foreaches = any(step.leave.kind == "foreach" for step in plan.steps)
+            prepare = by_fork(flow_class, plan.name, datastore, gangs=gangs, foreaches=foreaches)
             end_native_threads()
         # The server comes first: it imports what tasks need while this process writes down the run.
         server = start_server(prepare, close=interrupts.descriptors)

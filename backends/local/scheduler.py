@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...runtime import contract, gang_report
 from ...runtime.address import Address
+from ...runtime.cloning import Cloner
+from ...runtime.frontier import Family, Frontier
+from ...runtime.logs import said_last
 from ...runtime.outline import FAN_OUTS, Outline
+from ...runtime.processes import adopt_orphans
 from ...runtime.record import Next, Records
+from ...runtime.report import INTERRUPTED, Failure, exit_of, gang_failure, task_failure
 from .attempts import Attempt, Member
 from .events import (
     Listener,
@@ -24,16 +29,12 @@ from .events import (
     TaskStarted,
     TaskStopped,
 )
-from .frontier import Family, Frontier
 from .interrupts import Interrupts
-from .processes import adopt_orphans
 from .ready import ReadyQueue, fits
-from .report import INTERRUPTED, Failure, exit_of, gang_failure, task_failure
-from .resume import Cloner
 from .server import Handle
 from .settings import LocalSettings
 from .starters import GANG_GRACE as CHECKPOINT_GRACE
-from .tail import Tail, last_lines
+from .tail import Tail
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -317,8 +318,7 @@ class Scheduler:
         return self._lines_of(member.address, member.attempt.number)
 
     def _lines_of(self, address: Address, attempt: int) -> tuple[str, ...]:
-        folder = self._records.datastore.path(self._records.folder(address, attempt))
-        return tuple(last_lines(folder + "/stderr.log") or last_lines(folder + "/stdout.log"))
+        return said_last(self._records.datastore, self._records.folder(address, attempt))
 
     def _conclude(self, attempt: Attempt) -> None:
         attempt.cancel_timers()

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...runtime.processes import adopt_orphans, kill_children_except, signal_group
 from .channel import Channel
-from .child import begin, prepare_streams
+from .child import begin, make_ready
 from .notes import read_notes, write_note
-from .processes import adopt_orphans, kill_children_except, signal_group
 
-Start = Callable[[list[Any]], Any]
-"""Runs one task in a forked process, from the fields of its request; whatever it returns, the process ends."""
+Start = Callable[[list[Any]], Callable[[], int]]
+"""Called in the server with the fields of a request; what it returns runs the task in a forked process, which ends with
+the exit code that it gives."""
 
 BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals to the whole process group concern the scheduler; the server acts on its channel alone. They are blocked, not
@@ -123,9 +124,9 @@ class _Server:
 
     def serve(self) -> None:
         adopt_orphans()
-        prepare_streams()
+        make_ready()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _noted)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         # Forked processes share the server's pages for as long as nobody writes to them; the collector would, to all.
         gc.disable()
@@ -153,13 +154,15 @@ class _Server:
 
     def _on_start(self, task: int, request: list[Any]) -> None:
         server = os.getpid()
+        assert self._start is not None
+        run = self._start(request)
         try:
             pid = fork()
         except OSError as error:
             self._channel.put("refused", task, f"no process could be started for it: {error.strerror}")
             return
         if pid == 0:
-            self._become(task, request, server)
+            self._become(task, run, server)
         self._tasks[pid] = task
         self._pids[task] = pid
 
@@ -170,7 +173,7 @@ class _Server:
 
     # In the forked process -------------------------------------------------------------------------------------------
 
-    def _become(self, task: int, request: list[Any], server: int) -> None:
+    def _become(self, task: int, run: Callable[[], int], server: int) -> None:
         code = 70
         try:
             signal.set_wakeup_fd(-1)
@@ -178,9 +181,8 @@ class _Server:
             for fd in (self._wake_read, self._wake_write, self._note_read):
                 os.close(fd)
             begin(server)
-            assert self._start is not None
             try:
-                code = self._start(request)
+                code = run()
             except BaseException as error:
                 write_note(self._note_write, task, error)
         finally:
@@ -231,6 +233,10 @@ class _Server:
             if self._tasks.pop(pid, None) is not None:
                 signal_group(pid, signal.SIGKILL)
             kill_children_except(())
+
+
+def _noted(number: int, frame: object) -> None:
+    """Nothing: the number is on the descriptor. Not a lambda, which every task would have to free."""
 
 
 def _drain(fd: int) -> None:

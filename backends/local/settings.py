@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from .report import Failure
+from ...runtime.report import Failure
 
 
 class LocalSettings(NamedTuple):

@@ -1,7 +1,7 @@
 """How the server runs one task: in the forked process itself, or in a fresh interpreter.
 
-Both are functions that the server calls in a process of its own, with the fields of a request: step, index, round,
-attempt, place in the gang, caught failure, whether a retry may follow.
+Both are functions that the server calls with the fields of a request (step, index, round, attempt, place in the gang,
+caught failure, whether a retry may follow); what they return is called in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...runtime import contract
@@ -25,37 +26,54 @@ GANG_GRACE = 4.0
 """Seconds that a gang's processes have to save a checkpoint, where FLOWC_PREEMPT_GRACE does not say."""
 
 Request = list[Any]
-Start = Callable[[Request], int]
+Start = Callable[[Request], Callable[[], int]]
 Prepare = Callable[[], Callable[[str], Start]]
 """Called when the server starts; what it returns is called with the id of the run as soon as it has one."""
 
 
-def by_fork(flow_class: type[Any], flow: str, datastore: Datastore, gangs: bool = True) -> Prepare:
-    """Run each task in the forked process, which has the flow imported already; ``gangs`` says whether it has some."""
+def by_fork(
+    flow_class: type[Any], flow: str, datastore: Datastore, *, gangs: bool = True, foreaches: bool = True
+) -> Prepare:
+    """Run each task in the forked process, which has the flow imported already; ``gangs`` and ``foreaches`` say whether
+    it has some."""
 
     def prepare() -> Callable[[str], Start]:
-        import threading  # noqa: F401  every task needs it, so it is imported before they are forked
-
+        from ...runtime.ahead import Ahead
         from ...runtime.runs import read_run
         from ...runtime.task import TaskRequest, run_task
         from ...runtime.task import prepare as prepare_tasks
 
         if gangs:
-            from ...runtime import ranks  # noqa: F401  for the same reason
+            from ...runtime import ranks  # noqa: F401  so that not every rank has to import it
+        if foreaches:
+            from ...runtime.rehearsal import rehearse
+
+            rehearse()
 
         def for_run(run_id: str) -> Start:
             run = read_run(datastore, flow, run_id)
-            records = run.records(datastore)
+            root = datastore.path(run.prefix)
             prepare_tasks(flow_class, run)
+            ahead = Ahead(run, datastore)
+            looked: list[Any] = []
 
-            def start(request: Request) -> int:
+            def start(request: Request) -> Callable[[], int]:
+                step, index, round = request[:3]
+                # Few steps: what the server writes to after a fork is copied, too.
+                family = [step, index[:-1], round]
+                if index and family != looked:
+                    looked[:] = family
+                    ahead.look(Address(step, tuple(index), round))
+                return partial(run_here, request)
+
+            def run_here(request: Request) -> int:
                 step, index, round, attempt, gang, caught, retries_left = request
                 address = Address(step, tuple(index), round)
-                _redirect(datastore, records.folder(address, attempt), address)
+                _redirect(f"{root}/{address.key}/{attempt}", address)
                 task = TaskRequest(address, attempt, None, caught, retries_left)
                 errors: list[Exception] = []
                 if gang is None:
-                    code: int = run_task(flow_class, run, datastore, task, errors.append)
+                    code: int = run_task(flow_class, run, datastore, task, errors.append, None, ahead)
                 else:
                     from ...runtime.gang import Membership
                     from ...runtime.ranks import run_rank
@@ -97,10 +115,13 @@ def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
         common["PYTHONPATH"] = os.pathsep.join(filter(None, (common.get("PYTHONPATH"), os.path.dirname(home))))
 
     def for_run(run_id: str) -> Start:
-        def start(request: Request) -> int:
+        def start(request: Request) -> Callable[[], int]:
+            return partial(become, request)
+
+        def become(request: Request) -> int:
             step, index, round, attempt, gang, caught, _ = request
             address = Address(step, tuple(index), round)
-            _redirect(datastore, f"{flow}/{run_id}/{address.key}/{attempt}", address)
+            _redirect(datastore.path(f"{flow}/{run_id}/{address.key}/{attempt}"), address)
             env = {**common, contract.RUN_ID: run_id, contract.ATTEMPT: str(attempt), contract.ROUND: str(round)}
             if gang is not None:
                 env[contract.GANG_RANK], env[contract.GANG_SIZE] = str(gang[0]), str(gang[1])
@@ -115,9 +136,9 @@ def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
     return lambda: for_run
 
 
-def _redirect(datastore: Datastore, key: str, address: Address) -> None:
+def _redirect(folder: str, address: Address) -> None:
     try:
-        redirect(datastore.path(key))
+        redirect(folder)
     except OSError as error:
         remedy = "free some space or choose another datastore" if error.errno == errno.ENOSPC else "check the datastore"
         text = f"the logs of {address} cannot be written: {error.strerror}: {error.filename}; {remedy}"

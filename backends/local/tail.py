@@ -90,16 +90,3 @@ class Tail:
         """Emit what has been written since the last call; with ``end``, everything that is left."""
         for log in self._logs:
             log.read(self._emit, end)
-
-
-def last_lines(path: str, count: int = 20, limit: int = 1 << 14) -> list[str]:
-    """The last lines of a log, at most ``count`` of them and at most ``limit`` bytes; empty where there is none."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - limit))
-            data = file.read()
-    except OSError:
-        return []
-    lines = data.decode("utf-8", "replace").splitlines()
-    return lines[-count:]

@@ -18,12 +18,12 @@ from flowc.backends.local.events import (
     TaskStarted,
     TaskStopped,
 )
-from flowc.backends.local.report import Failure
 from flowc.cli.progress import PlainProgress
 from flowc.cli.screen import duration, size
 from flowc.cli.tally import Tally
 from flowc.compiler.plan import Branches, End, Foreach, Gang, Next, Plan, Step, Switch
 from flowc.runtime.address import Address
+from flowc.runtime.report import Failure
 
 KIND = Switch("kind", (("a", "left"), ("b", "right")))
 PLAN = Plan(

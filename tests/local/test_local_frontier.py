@@ -7,16 +7,16 @@ import tracemalloc
 from collections import Counter
 
 import pytest
-from flowc.backends.local.frontier import Family, Frontier
 from flowc.backends.local.ready import ReadyQueue, fits
 from flowc.compiler.plan import Branches, End, Foreach, Gang, Plan, Step, Switch
 from flowc.compiler.plan import Next as To
 from flowc.runtime.address import Address
+from flowc.runtime.frontier import Family, Frontier
 from flowc.runtime.outline import Outline
 from flowc.runtime.record import Next
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_plans import Lowering, Model, goes_round, random_blocks
+from random_plans import Lowering, Model, next_of, random_blocks
 
 
 def frontier(*steps: Step) -> Frontier:
@@ -198,24 +198,6 @@ def test_random_flows_visit_every_address_once_in_an_order_that_they_allow(seed:
     assert f.ended
     assert f.waiting == []
     assert Counter(visited) == Counter(model.visits)
-
-
-def next_of(outline: Outline, address: Address, decide) -> Next:
-    """What a task of a random flow commits."""
-    step = outline[address.step]
-    targets, width = step.targets, None
-    if step.leave_kind == "switch":
-        if "again" in dict(step.cases):
-            targets = (dict(step.cases)["again" if goes_round(decide, address) else "on"],)
-        else:
-            targets = (step.cases[decide(address, len(step.cases))][1],)
-    elif step.leave_kind == "foreach":
-        width = decide(address, 4)
-    elif step.leave_kind == "gang":
-        width = 1 + decide(address, 3)
-    rounds = {outline.child_round(address.step, address.round, target) for target in targets}
-    assert len(rounds) <= 1
-    return Next(step.leave_kind, targets, width, rounds.pop() if rounds else 1)
 
 
 def test_ten_thousand_tasks_with_a_fan_out_each_take_less_than_a_kilobyte_each():

@@ -8,13 +8,14 @@ import signal
 import pytest
 from flowc.backends.local.attempts import Attempt
 from flowc.backends.local.channel import Channel
-from flowc.backends.local.frontier import Family
 from flowc.backends.local.notes import read_notes, write_note
-from flowc.backends.local.report import Failure, task_failure
-from flowc.backends.local.tail import Tail, last_lines
+from flowc.backends.local.tail import Tail
 from flowc.backends.local.timers import Timers
 from flowc.runtime.address import Address
+from flowc.runtime.frontier import Family
+from flowc.runtime.logs import last_lines
 from flowc.runtime.record import Record
+from flowc.runtime.report import Failure, task_failure
 
 # The channel ----------------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flowc.backends.local.attempts import MAX_PREEMPTIONS, Attempt
-from flowc.backends.local.frontier import Family
-from flowc.backends.local.report import Failure, gang_failure
+from flowc.runtime.frontier import Family
 from flowc.runtime.gang.failure import GangFailure
 from flowc.runtime.outline import StepOutline
+from flowc.runtime.report import Failure, gang_failure
 
 
 def attempt(times: int | None) -> Attempt:

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
-from flowc.backends.local.report import exit_of
 from flowc.backends.local.server import start_server
+from flowc.runtime.report import exit_of
 from local_runs import is_alive, numbers_in, wait_for
 
 GRANDCHILD = "import os, sys, time; open(os.path.join(sys.argv[1], str(os.getpid())), 'w'); time.sleep(60)"
@@ -67,7 +68,7 @@ def act(request: list[str]) -> int:
 
 class Client:
     def __init__(self) -> None:
-        self.handle = start_server(lambda: lambda _: act)
+        self.handle = start_server(lambda: lambda _: partial(partial, act))
         self.channel = self.handle.channel
         self.channel.put("run", None)
         self._ended: dict[int, tuple[int | None, str | None, list[str] | None]] = {}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ...runtime.address import Address
-from ...runtime.outline import FAN_OUTS, Outline, StepOutline
-from ...runtime.record import Next
+from .address import Address
+from .outline import FAN_OUTS, Outline, StepOutline
+from .record import Next
 
 
 class Family(NamedTuple):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Optional
 
-from ...runtime.address import Address
-from ...runtime.outline import Outline
-from ...runtime.record import Next, Record, Records
+from .address import Address
 from .frontier import Family
+from .outline import Outline
+from .record import Next, Record, Records
 
 Taken = list[tuple[Address, Next]]
 
@@ -52,18 +53,7 @@ class Cloner:
             yield [self._take(record)]
 
     def _gang(self, family: Family) -> list[Record] | None:
-        # All ranks must have been done in the same attempt: a gang of which one rank failed has done nothing.
-        first, *others = family.addresses()
-        for attempt in reversed(self._origin.attempts(first)):
-            records = []
-            for address in (first, *others):
-                record = self._usable(self._origin.read(address, attempt))
-                if record is None or record.size != family.size:
-                    break
-                records.append(record)
-            else:
-                return records
-        return None
+        return whole_gang(self._origin, list(family.addresses()), lambda record: self._usable(record) is not None)
 
     def _usable(self, record: Record | None) -> Record | None:
         """The record, where it is done and the flow still goes on from it in the way that it says."""
@@ -77,6 +67,25 @@ class Cloner:
         assert record.next is not None
         self._records.clone(record, self._origin.run_id)
         return record.address, record.next
+
+
+def whole_gang(
+    records: Records, ranks: Sequence[Address], good: Callable[[Optional[Record]], bool]
+) -> Optional[list[Record]]:
+    """The records of all ranks of a gang in the latest attempt in which each of them is good; None without one.
+
+    They must be of the same attempt: a gang of which one rank failed has done nothing.
+    """
+    for attempt in reversed(records.attempts(ranks[0])):
+        found = []
+        for address in ranks:
+            record = records.read(address, attempt)
+            if record is None or not good(record) or record.size != len(ranks):
+                break
+            found.append(record)
+        else:
+            return found
+    return None
 
 
 def _from(outline: Outline, first: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from ...runtime.gang import GangFailure
+    from .gang import GangFailure
 
 PROCESS_FAILURE = "ProcessFailure"
 """Type of a failure of a process that left no exception behind."""
@@ -19,7 +19,11 @@ PREEMPTED = "Preempted"
 INTERRUPTED = "Interrupted"
 """Type of what ended a run that was asked to end from outside."""
 
-_KINDS = {"abort": "GangAborted", "lost": "RankLost", "preempted": PREEMPTED, "formation": "GangNotFormed"}
+RANK_LOST = "RankLost"
+"""Type of the failure of a gang of which a rank gave no sign of life any more."""
+
+_KINDS = {"abort": "GangAborted", "lost": RANK_LOST, "preempted": PREEMPTED, "formation": "GangNotFormed"}
+_KINDS["unable"] = _KINDS["formation"]
 
 
 class Failure(NamedTuple):
@@ -159,7 +163,7 @@ def gang_failure(
     """
     signal_ = None if report.signal is None else signal_name(report.signal)
     failure = Failure(address, attempt, PROCESS_FAILURE, "", report.rank, report.exit_code, signal_, "", tuple(last))
-    if report.kind in ("exit", "signal", "abort") and recorded is not None:
+    if report.kind in ("exit", "signal", "abort", "unable") and recorded is not None:
         return failure._replace(
             type=str(recorded.get("type", PROCESS_FAILURE)),
             message=str(recorded.get("message", "")),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from flowc.compiler.plan import Branches, End, Foreach, Gang, Leave, Next, Plan, Step, Switch
 from flowc.runtime.address import Address
+from flowc.runtime.outline import Outline
+from flowc.runtime.record import Next as Onward
 
 KINDS = ("task", "branches", "foreach", "gang", "switch", "loop")
 
@@ -185,3 +187,21 @@ class Model:
 def goes_round(decide: Decide, address: Address) -> bool:
     """Whether a loop is gone through again after this task."""
     return address.round < 5 and decide(address, 2) == 1
+
+
+def next_of(outline: Outline, address: Address, decide: Decide) -> Onward:
+    """What a task of a random flow commits."""
+    step = outline[address.step]
+    targets, width = step.targets, None
+    if step.leave_kind == "switch":
+        if "again" in dict(step.cases):
+            targets = (dict(step.cases)["again" if goes_round(decide, address) else "on"],)
+        else:
+            targets = (step.cases[decide(address, len(step.cases))][1],)
+    elif step.leave_kind == "foreach":
+        width = decide(address, 4)
+    elif step.leave_kind == "gang":
+        width = 1 + decide(address, 3)
+    rounds = {outline.child_round(address.step, address.round, target) for target in targets}
+    assert len(rounds) <= 1
+    return Onward(step.leave_kind, targets, width, rounds.pop() if rounds else 1)
