@@ -16,7 +16,7 @@ DEFAULT_ROOT = ".flowc"
 
 
 def open_datastore(url: Optional[str] = None) -> Datastore:
-    """The datastore at a folder or ``file://`` URL; without one, that of FLOWC_DATASTORE, else ``.flowc`` here.
+    """The datastore at a folder, a ``file://`` or ``s3://`` URL; without one, that of FLOWC_DATASTORE, else ``.flowc``.
 
     Nothing is created before something is written.
 
@@ -34,8 +34,12 @@ def open_datastore(url: Optional[str] = None) -> Datastore:
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise DatastoreError(f"{url!r} is no datastore: write file:///folder with three slashes, or a folder")
         rest = unquote(parts.path)
+    elif found and scheme == "s3":
+        from .s3 import S3Datastore
+
+        return S3Datastore(url)
     elif found:
-        raise DatastoreError(f"{url!r} is no datastore that flowc knows: give a folder or a file:// URL")
+        raise DatastoreError(f"{url!r} is no datastore that flowc knows: give a folder, a file:// or an s3:// URL")
     else:
         rest = os.path.expanduser(url)
     if os.path.exists(rest) and not os.path.isdir(rest):

@@ -1,0 +1,171 @@
+"""What a flow asks for that Argo, JobSet or Kubernetes cannot do, at the flow's line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ...compiler.diagnostics import Diagnostic, Severity, listed
+from ...compiler.plan import Plan, Step
+from ..base import EmitSettings
+from . import options, packages
+from .code import APPLIED, LARGEST, PLAN, config_maps, written_size
+from .parameters import default_text
+from .site import Site, namespaces
+from .store import BadStore, read_store
+
+ENVIRONMENT = 128 * 1024
+"""Bytes that one variable, and here all variables of a container together, may have."""
+
+_SPARE = 16 * 1024
+"""Bytes that Kubernetes adds to an object."""
+
+
+def plan_problems(plan: Plan) -> list[Diagnostic]:
+    """What does not depend on how the flow is compiled."""
+    found: list[Diagnostic] = []
+    for step in plan.steps:
+        found += _step_problems(plan, step)
+    found += _parameters(plan)
+    found += _schedule(plan)
+    found += _namespaces(plan, EmitSettings())
+    found += _python_versions(plan)
+    return found
+
+
+def settings_problems(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
+    """What depends on the namespace, the datastore and the code."""
+    found = _namespaces(plan, settings) if settings.namespace else []
+    try:
+        read_store(settings.datastore)
+    except BadStore as error:
+        problem, _, tip = str(error).partition(": write ")
+        found.append(Diagnostic("FC417", problem, None, f"write {tip}"))
+    if settings.image is not None:
+        wrong = options.OPTIONS["image"].wrong(settings.image)
+        if wrong:
+            found.append(Diagnostic("FC409", f"--image: {wrong}", None, "write it as in python:3.12"))
+    if settings.namespace is not None and options.OPTIONS["namespace"].wrong(settings.namespace):
+        found.append(Diagnostic("FC409", f"--namespace: {settings.namespace!r} is no namespace", None, "see its name"))
+    found += _code_sizes(plan, settings)
+    return found
+
+
+def size_problems(site: Site, workflow: dict[str, Any]) -> Iterator[Diagnostic]:
+    """FC411 where the WorkflowTemplate is too large an object."""
+    size = json_size(workflow)
+    plan = site.plan
+    if size > LARGEST - _SPARE:
+        message = f"{plan.name} becomes a WorkflowTemplate of {_kilobytes(size)}; Kubernetes takes {LARGEST >> 10} KiB"
+        tip = "give it fewer steps; where it has many gangs, --code installed helps"
+        yield Diagnostic("FC411", message, plan.span, tip)
+    elif size > APPLIED - _SPARE:
+        yield _apply_server_side(plan, f"{plan.name} becomes a WorkflowTemplate of {_kilobytes(size)}")
+
+
+def json_size(document: Any) -> int:
+    """Bytes of an object as the API server stores it."""
+    return len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1024:.0f} KiB"
+
+
+def _apply_server_side(plan: Plan, what: str) -> Diagnostic:
+    message = f"{what}, more than the {APPLIED >> 10} KiB that plain kubectl apply can handle"
+    help = "apply it with kubectl apply --server-side -k"
+    return Diagnostic("FC418", message, plan.span, help, Severity.WARNING)
+
+
+# Steps ---------------------------------------------------------------------------------------------------------------
+
+
+def _step_problems(plan: Plan, step: Step) -> Iterator[Diagnostic]:
+    for item in options.problems(step):
+        severity = Severity.WARNING if item.code == "FC407" else Severity.ERROR
+        where = "" if item.code == "FC407" else f"step {step.name!r}: "
+        suffix = f" (step {step.name})" if item.code == "FC407" else ""
+        yield Diagnostic(item.code, f"{where}{item.message}{suffix}", step.span, item.help, severity)
+    for message in packages.problems(plan, step):
+        tip = 'write packages={"numpy": "2.0"}, or ">=2,<3" as the version'
+        yield Diagnostic("FC409", f"step {step.name!r}: @pypi: {message}", step.span, tip)
+    if step.retry is not None and step.retry.wait and step.retry.backoff != int(step.retry.backoff):
+        message = f"step {step.name!r} waits {step.retry.backoff:g} times as long from retry to retry, and Argo counts "
+        tip = f"write backoff={max(1, round(step.retry.backoff))}"
+        yield Diagnostic("FC413", f"{message}in whole numbers", step.span, tip)
+    size = sum(len(name) + len(text) + 2 for name, text in step.env.items())
+    if size > ENVIRONMENT - _SPARE:
+        message = (
+            f"step {step.name!r} has {_kilobytes(size)} of variables, and a container takes {ENVIRONMENT >> 10} KiB"
+        )
+        yield Diagnostic("FC411", message, step.span, "put its value into a file, or into an artifact")
+
+
+# The flow ------------------------------------------------------------------------------------------------------------
+
+
+def _parameters(plan: Plan) -> Iterator[Diagnostic]:
+    size = 0
+    for parameter in plan.parameters:
+        text = default_text(parameter)
+        size += len(text.encode("utf-8", "surrogatepass"))
+        if parameter.name == "json":
+            message = "a parameter called 'json' hides the parameters of the Workflow from its tasks"
+            yield Diagnostic("FC414", message, parameter.span, "take another name")
+        elif "{{" in text or "{{" in parameter.help:
+            message = f"parameter {parameter.name!r} holds {{{{, which Argo takes for a variable of its own"
+            yield Diagnostic("FC409", message, parameter.span, "leave it out, or let a function give the default")
+    if size * 4 // 3 > ENVIRONMENT - _SPARE:
+        message = f"the defaults of the parameters have {_kilobytes(size)}, and tasks are given at most 80 KiB of them"
+        yield Diagnostic("FC411", message, plan.span, "put large ones into files: IncludeFile")
+
+
+def _python_versions(plan: Plan) -> Iterator[Diagnostic]:
+    for feature in [*plan.features, *(feature for step in plan.steps for feature in step.features)]:
+        if feature.name in ("pypi", "pypi_base") and feature.options.get("python"):
+            message = f"@{feature.name}(python=...) has no effect on Argo Workflows, where the image has its Python"
+            yield Diagnostic("FC407", message, feature.span, severity=Severity.WARNING)
+            return
+
+
+def _schedule(plan: Plan) -> Iterator[Diagnostic]:
+    if plan.schedule is None:
+        return
+    required = [item for item in plan.parameters if item.required]
+    if required:
+        names = listed([repr(item.name) for item in required])
+        message = f"the flow is started by the clock, and nobody is there to give {names}"
+        yield Diagnostic("FC415", message, required[0].span, "give it a default, or take @schedule away")
+    cron = str(plan.schedule.options.get("cron", ""))
+    if len(cron.split()) != 5:
+        message = f"@schedule: Argo takes five fields (minute hour day month weekday), not {cron!r}"
+        yield Diagnostic("FC409", message, plan.schedule.span, "leave the year out")
+    elif "?" in cron:
+        tip = "write * for any day or weekday"
+        yield Diagnostic("FC409", f"@schedule: Argo knows no '?' as in {cron!r}", plan.schedule.span, tip)
+
+
+def _namespaces(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
+    named = namespaces(plan, settings)
+    if len(named) < 2:
+        return []
+    step = next(step for step in plan.steps if options.given(step).get("namespace") not in (None, named[0]))
+    message = f"a Workflow runs in one namespace, and this one is to run in {listed(named)}"
+    return [Diagnostic("FC416", message, step.span, "name the same one everywhere, or only in --namespace")]
+
+
+def _code_sizes(plan: Plan, settings: EmitSettings) -> Iterator[Diagnostic]:
+    for item in config_maps(plan, settings):
+        size = sum(written_size(data) for data in item.files.values())
+        if size <= APPLIED - _SPARE:
+            continue
+        path = next(iter(item.files))
+        name = "the Plan" if path == PLAN else path.removeprefix("flow/")
+        if size > LARGEST - _SPARE:
+            message = f"{name} has {_kilobytes(size)}, and a ConfigMap takes {LARGEST >> 10} KiB"
+            tip = f"leave it out with --package '!{name}' and let the steps read it where it lies"
+            yield Diagnostic("FC411", message, plan.span, tip)
+        else:
+            yield _apply_server_side(plan, f"{name} becomes a ConfigMap of {_kilobytes(size)}")

@@ -1,0 +1,217 @@
+"""The container that runs a step, as plain tasks and the ranks of gangs have it, and what its pod needs around it."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...compiler.plan import Step
+from ...runtime import contract
+from . import option_values, options
+from .code import CODE, PLAN, VOLUME
+from .packages import requirements
+from .site import Site
+from .store import MOUNT
+
+OUTPUTS = "/tmp/flowc/outputs"  # noqa: S108 (in a pod of its own)
+"""Where a task leaves what Argo must know."""
+
+RUN = "{{workflow.name}}"
+"""The run's id: the Workflow's name is unique in its namespace while it exists."""
+
+_OURS = frozenset(["PYTHONPATH"])
+"""Variables of ``@environment`` that only the step's own process sees, because flowc needs them before."""
+
+_SPOT_TAINTS = (("cloud.google.com/gke-spot", "true"), ("kubernetes.azure.com/scalesetpriority", "spot"))
+_SPOT_NODES = (
+    ("cloud.google.com/gke-spot", "true"),
+    ("eks.amazonaws.com/capacityType", "SPOT"),
+    ("karpenter.sh/capacity-type", "spot"),
+    ("kubernetes.azure.com/scalesetpriority", "spot"),
+)
+
+
+def step_env(site: Site, step: Step) -> Iterator[tuple[str, str]]:
+    """The variables that every container of a step has."""
+    yield from flow_env(site)
+    if step.name == site.plan.first:
+        yield from beginning_env(site)
+    wanted = requirements(site.plan, step)
+    if wanted:
+        yield contract.PACKAGES, json.dumps(wanted)
+    if step.loop is not None:
+        # The records know it; through loops in fan-outs no parameter could carry it.
+        yield contract.ROUND, "auto"
+
+
+def flow_env(site: Site) -> Iterator[tuple[str, str]]:
+    """The variables that name flow, run and datastore."""
+    yield contract.DATASTORE, site.store.url
+    yield contract.FLOW_FILE, site.flow_file
+    yield contract.FLOW_NAME, site.plan.name
+    yield contract.LOGS, "tee"
+    yield contract.RUN_ID, RUN
+    if site.settings.code == "bundled":
+        yield "PYTHONPATH", CODE
+
+
+def beginning_env(site: Site) -> Iterator[tuple[str, str]]:
+    """The variables by which the run is created."""
+    # As base64, because kubelet and Argo replace parts of what looks like their own variables in any text.
+    given = "{{=sprig.b64enc(workflow.parameters.json)}}" if site.plan.parameters else "{}"
+    yield contract.PARAMETERS, given
+    yield contract.PLAN, f"{CODE}/{PLAN}"
+    yield contract.TARGET, "argo"
+
+
+def attempt_env(step: Step) -> Iterator[tuple[str, str]]:
+    """The number of the attempt, which Argo knows only where it may try again."""
+    if step.retry is not None:
+        yield contract.ATTEMPT, "{{retries}}"
+
+
+def container(
+    site: Site, step: Step, args: list[str], env: Mapping[str, str], *, devices: bool = True
+) -> dict[str, Any]:
+    """The container of a step.
+
+    Parameters
+    ----------
+    args : list of str
+        What follows ``python -m flowc.runtime``.
+    env : mapping
+        Its variables besides those of ``@environment``.
+    devices : bool
+        Whether it gets GPUs and the like.
+    """
+    given = options.given(step)
+    out: dict[str, Any] = {"image": str(given.get("image") or site.image)}
+    if given.get("image_pull_policy"):
+        out["imagePullPolicy"] = str(given["image_pull_policy"])
+    out["command"] = [str(given.get("executable") or "python"), "-m", "flowc.runtime"]
+    out["args"] = args
+    out["workingDir"] = posixpath.dirname(site.flow_file)
+    own = {name: unexpanded(text) for name, text in sorted(step.env.items()) if name not in _OURS}
+    out["env"] = [{"name": name, "value": text} for name, text in {**own, **dict(sorted(env.items()))}.items()]
+    named = [*secrets(step)]
+    if named:
+        out["envFrom"] = [{"secretRef": {"name": name}} for name in named]
+    if given.get("port"):
+        out["ports"] = [{"containerPort": given["port"]}]
+    limits = options.limits(step) if devices else {}
+    out["resources"] = {"requests": options.requests(step), **({"limits": limits} if limits else {})}
+    context = option_values.security_context(given.get("security_context") or {})
+    if context:
+        out["securityContext"] = context
+    out["volumeMounts"] = mounts(site, step)
+    return out
+
+
+def unexpanded(text: str) -> str:
+    """A value in which the kubelet finds no ``$(NAME)`` to replace and no ``$$`` to halve."""
+    return re.sub(r"\$(?=[$(])", "$$", text)
+
+
+def secrets(step: Step) -> list[str]:
+    """The Secrets whose entries become variables of the step."""
+    found = list(options.given(step).get("secrets") or ())
+    for feature in step.features:
+        if feature.name == "secrets":
+            listed = feature.options.get("sources") or ()
+            found += [item for item in options.sources(listed) if isinstance(item, str)]
+    return list(dict.fromkeys(found))
+
+
+# Volumes -------------------------------------------------------------------------------------------------------------
+
+
+def mounts(site: Site, step: Step | None) -> list[dict[str, Any]]:
+    """``volumeMounts``: the code, the datastore's claim, and what the step asks for."""
+    out: list[dict[str, Any]] = [{"name": VOLUME, "mountPath": CODE, "readOnly": True}]
+    if site.store.claim:
+        out.append({"name": "data", "mountPath": MOUNT})
+    if step is not None:
+        out += [{"name": item["name"], "mountPath": path} for item, path in _own(step)]
+    return out
+
+
+def own_volumes(step: Step) -> list[dict[str, Any]]:
+    """The volumes that only this step has."""
+    return [item for item, _ in _own(step)]
+
+
+def _own(step: Step) -> Iterator[tuple[dict[str, Any], str]]:
+    given = options.given(step)
+    for number, (claim, path) in enumerate(sorted(dict(given.get("persistent_volume_claims") or {}).items()), 1):
+        yield {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}, str(path)
+    if options.shared_memory(step):
+        yield _memory("shared-memory", options.shared_memory(step)), "/dev/shm"  # noqa: S108
+    tmpfs = options.tmpfs(step)
+    if tmpfs:
+        yield _memory("tmpfs", tmpfs[1]), tmpfs[0]
+    read_only = option_values.security_context(given.get("security_context") or {}).get("readOnlyRootFilesystem")
+    if read_only and not (tmpfs and tmpfs[0].rstrip("/") == "/tmp"):  # noqa: S108
+        yield {"name": "tmp", "emptyDir": {}}, "/tmp"  # noqa: S108
+
+
+def _memory(name: str, size: int) -> dict[str, Any]:
+    return {"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": f"{size}Mi"}}
+
+
+# The pod -------------------------------------------------------------------------------------------------------------
+
+
+def labels(site: Site, step: Step) -> dict[str, str]:
+    """Labels by which the pods and JobSets of a step are found."""
+    own = {str(key): str(value) for key, value in sorted(dict(options.given(step).get("labels") or {}).items())}
+    return {**own, **site.labels, "flowc/run": RUN, "flowc/step": site.drawing.of_step[step.name]}
+
+
+def step_annotations(step: Step) -> dict[str, str]:
+    """The step's own annotations."""
+    given = options.given(step).get("annotations") or {}
+    return {str(key): str(value) for key, value in sorted(dict(given).items())}
+
+
+def placement(step: Step) -> dict[str, Any]:
+    """Where a pod may run, with whose rights and how urgently."""
+    given = options.given(step)
+    out: dict[str, Any] = {}
+    if given.get("service_account"):
+        out["serviceAccountName"] = str(given["service_account"])
+    if given.get("node_selector"):
+        out["nodeSelector"] = dict(sorted(option_values.selector(given["node_selector"]).items()))
+    tolerations = option_values.tolerations(given.get("tolerations") or ())
+    if given.get("spot"):
+        tolerations += [
+            {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"} for key, value in _SPOT_TAINTS
+        ]
+        terms = [
+            {"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]} for key, value in _SPOT_NODES
+        ]
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        out["affinity"] = {"nodeAffinity": required}
+    if tolerations:
+        out["tolerations"] = tolerations
+    if given.get("priority_class"):
+        out["priorityClassName"] = str(given["priority_class"])
+    return out
+
+
+def deadline(step: Step) -> int | None:
+    """Whole seconds that one attempt may take."""
+    return None if step.timeout is None else max(1, math.ceil(step.timeout))
+
+
+def retry_strategy(step: Step) -> dict[str, Any] | None:
+    """``retryStrategy``: after every end but a good one, also that of a node."""
+    if step.retry is None:
+        return None
+    out: dict[str, Any] = {"limit": str(step.retry.times), "retryPolicy": "Always"}
+    if step.retry.wait:
+        out["backoff"] = {"duration": f"{step.retry.wait:.15g}s", "factor": f"{step.retry.backoff:g}"}
+    return out

@@ -1,0 +1,1 @@
+"""The little languages inside Argo's manifests, one grammar each."""

@@ -1,0 +1,175 @@
+"""Writing down how a run ended, where no process of flowc watched it: from the scheduler's word and the records."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..dsl import FlowSpec
+from . import contract, gang_report
+from .address import Address
+from .beginning import begin
+from .datastore.base import Datastore
+from .logs import said_last
+from .outline import ContractError
+from .parameters import ParameterError
+from .record import Records
+from .report import INTERRUPTED as INTERRUPTED_TYPE
+from .report import PREEMPTED, PROCESS_FAILURE, Failure, gang_failure, signal_name
+from .runs import DONE, FAILED, INTERRUPTED, RUNNING, RunInfo, RunStatus, read_run, read_status, write_status
+from .task import DONE_CODE
+
+_GOOD, _BAD = ("Succeeded",), ("Failed", "Error")
+_SHUTDOWN = "shutdown with strategy"
+"""What Argo says of a node that ended because somebody stopped or terminated the workflow."""
+
+
+def end(
+    datastore: Datastore, flow: str, run_id: str, load: Callable[[], tuple[type[FlowSpec], str]], status: str
+) -> int:
+    """Set the run's status.json for good, and say how it ended on stdout; returns the exit code.
+
+    A run whose first task never came to create it is created, if FLOWC_PLAN is set, so that its failure can be seen.
+
+    Parameters
+    ----------
+    status : str
+        The scheduler's word, in Argo's: Succeeded, Failed or Error.
+
+    Raises
+    ------
+    ContractError, RunError, DatastoreError
+        If there is no run and none can be created, the word is another one, or nothing can be written.
+    """
+    if status not in _GOOD + _BAD:
+        raise ContractError(f"a run does not end as {status!r}; it ends as {', '.join(_GOOD + _BAD)}")
+    failure = None
+    if os.environ.get(contract.PLAN):
+        try:
+            run = begin(datastore, flow, run_id, load)
+        except (ParameterError, ContractError) as error:
+            run = begin(datastore, flow, run_id, load, strict=False)
+            failure = Failure(None, 0, type(error).__name__, str(error))
+    else:
+        run = read_run(datastore, flow, run_id)
+    before = read_status(datastore, run)
+    if before.state != RUNNING:
+        sys.stdout.write(f"flowc: run {run.prefix} has ended as {before.state}\n")
+        return DONE_CODE
+    if status in _GOOD:
+        ended = RunStatus(DONE, before.started, time.time())
+    else:
+        failure = failure or first_failure(datastore, run, told())
+        state = INTERRUPTED if failure.type == INTERRUPTED_TYPE else FAILED
+        ended = RunStatus(state, before.started, time.time(), failure=failure.to_json())
+        sys.stdout.write(f"flowc: {failure}\n")
+    write_status(datastore, run, replace(ended, started=before.started or run.created))
+    sys.stdout.write(f"flowc: run {run.prefix} is {ended.state}\n")
+    return DONE_CODE
+
+
+class Told(NamedTuple):
+    """A failure as the scheduler tells it: of which of its nodes, made from which template, and what."""
+
+    node: str
+    message: str
+    finished: str
+    template: str = ""
+
+
+def told() -> tuple[Told, ...]:
+    """What FLOWC_FAILURES says, oldest first; nothing where it is not set or cannot be read."""
+    text = os.environ.get(contract.FAILURES) or "[]"
+    try:
+        data = json.loads(text if text.lstrip()[:1] in ("[", '"') else base64.b64decode(text, validate=True))
+        # Argo gives its list as a text within the text.
+        data = json.loads(data) if isinstance(data, str) else data
+        found = [_told(item) for item in data]
+    except (ValueError, binascii.Error, TypeError, AttributeError):
+        return ()
+    return tuple(sorted(found, key=lambda item: item.finished))
+
+
+def _told(item: Mapping[str, Any]) -> Told:
+    node = str(item.get("displayName") or item.get("templateName") or "")
+    message, template = str(item.get("message") or item.get("phase") or ""), str(item.get("templateName") or "")
+    return Told(node, message, str(item.get("finishedAt") or ""), template)
+
+
+def first_failure(datastore: Datastore, run: RunInfo, said: tuple[Told, ...]) -> Failure:
+    """The failure that ended a run: the oldest that a record or a gang tells of, else what the scheduler said.
+
+    A task that left nothing (its pod was killed, or never started) is named with the scheduler's reason.
+    """
+    records = run.records(datastore)
+    recorded: list[tuple[float, Failure]] = []
+    silent: list[Failure] = []
+    for address, attempt in _undone(run, records):
+        record = records.read(address, attempt)
+        report = gang_report.read(records, address, attempt)
+        folder = records.folder(address, attempt)
+        if report is not None:
+            first = Address(address.step, (*address.index[:-1], report.rank), address.round)
+            of_first = records.read(first, attempt)
+            why = of_first.failure.to_json() if of_first is not None and of_first.failure is not None else None
+            last = report.last_lines or said_last(datastore, records.folder(first, attempt))
+            at = record.finished if record is not None else of_first.finished if of_first is not None else 0.0
+            recorded.append((at, gang_failure(str(first), attempt, report, why, last)))
+        elif record is not None and record.failure is not None:
+            kind, message, trace = record.failure
+            last = said_last(datastore, folder)
+            failure = Failure(str(address), attempt, kind, message, None, 1, None, trace, last)
+            recorded.append((record.finished, failure))
+        else:
+            message = "ended without committing its record"
+            silent.append(
+                Failure(str(address), attempt, PROCESS_FAILURE, message, last_lines=said_last(datastore, folder))
+            )
+    stopped = [item.message for item in said if _SHUTDOWN in item.message]
+    if stopped:
+        # A gang tells that it was asked to end; that was not its failure.
+        recorded = [item for item in recorded if item[1].type != PREEMPTED]
+    if recorded:
+        return min(recorded, key=lambda item: item[0])[1]
+    if stopped:
+        return Failure(None, 0, INTERRUPTED_TYPE, stopped[0])
+    if silent:
+        return _explained(silent, said)
+    reason = f"{said[0].node}: {said[0].message}" if said else "no task of it left a record of why"
+    return Failure(None, 0, PROCESS_FAILURE, reason)
+
+
+def _explained(silent: list[Failure], said: tuple[Told, ...]) -> Failure:
+    """A task that left no record, with what the scheduler says of its step; the first of which it says anything."""
+    for item in said:
+        for failure in silent:
+            step = Address.parse(failure.address).step if failure.address else ""
+            if item.template.replace("-", "_") == step:
+                number = re.search(r"exit code ([0-9]+)", item.message)
+                if number is None:
+                    return failure._replace(message=item.message)
+                # As the first process of the container gives it: a signal is 128 and its number.
+                code = int(number[1])
+                ended = failure._replace(exit_code=code)
+                if code > 128:
+                    ended = failure._replace(signal=signal_name(code - 128))
+                return ended._replace(message=f"{ended.ending}: {item.message}")
+    return silent[0]._replace(message=f"{said[0].node}: {said[0].message}" if said else silent[0].message)
+
+
+def _undone(run: RunInfo, records: Records) -> Iterator[tuple[Address, int]]:
+    """The tasks that were begun and are not done, each with its last attempt."""
+    for step in run.outline.steps:
+        for round in range(1, records.rounds(step) + 1):
+            for address in records.tasks(step, round):
+                attempts = records.attempts(address)
+                if attempts and records.read(address) is None:
+                    yield address, attempts[-1]

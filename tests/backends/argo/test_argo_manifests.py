@@ -1,0 +1,373 @@
+"""What the manifests as a whole hold: code, rights, names, parameters, limits; and that they are always the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from argo_flows import (
+    GANG,
+    ONE,
+    VERSIONS,
+    compiled,
+    documents,
+    job_errors,
+    jobset,
+    schema_errors,
+    template,
+    workflow,
+)
+from flow_shapes import SHAPES
+from flow_text import FlowText
+from flow_trees import flows
+from flowc.backends.argo.names import Names, dns_label, flow_object, jobset_prefix
+from flowc.backends.argo.yaml_text import Literal, dump
+from flowc.backends.bundle import runtime_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+EVERYTHING = '''
+from flowc import *
+
+@project(name="demo")
+@schedule(cron="0 6 * * 1-5", timezone="Europe/Berlin")
+class TrainFlow(FlowSpec):
+    """Trains."""
+    n = Parameter("n", default=3, help="how many: y or n")
+    on = Parameter("on", default=True)
+    rate = Parameter("rate", default=1e-3)
+    names = Parameter("names", default="a,b", separator=",")
+    options = Parameter("options", type=JSONType, default='{"no": [1e3, null]}')
+    late = Parameter("late", default=lambda context: "x")
+    nothing = Parameter("nothing", type=int)
+
+    @retry(times=3, minutes_between_retries=1, backoff=2)
+    @timeout(minutes=10)
+    @step
+    def start(self):
+        self.items = [1, 2]
+        self.next(self.open_gang, foreach="items")
+
+    @step
+    def open_gang(self):
+        self.next(self.train, num_parallel=self.n)
+
+    @retry(times=1, minutes_between_retries=0)
+    @timeout(hours=1)
+    @torchrun
+    @step
+    def train(self):
+        self.next(self.join_gang)
+
+    @catch(var="failed")
+    @step
+    def join_gang(self, inputs):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+'''
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_flow_with_everything_by_the_real_schemas(version: str, tmp_path: Path) -> None:
+    produced = compiled(tmp_path, EVERYTHING)
+    assert produced.files is not None
+    assert schema_errors(produced.files, version, code=version == VERSIONS[0]) == []
+    assert sorted(name for name in produced.files if name.endswith(".yaml")) == [
+        "code.yaml",
+        "cron-workflow.yaml",
+        "kustomization.yaml",
+        "rbac.yaml",
+        "runtime.yaml",
+        "workflow-template.yaml",
+    ]
+    assert documents(produced, "Kustomization")[0]["resources"] == [
+        "code.yaml",
+        "cron-workflow.yaml",
+        "rbac.yaml",
+        "runtime.yaml",
+        "workflow-template.yaml",
+    ]
+
+
+@given(flows())
+@settings(max_examples=int(os.environ.get("FLOWC_EXAMPLES", "15")))
+def test_random_flows_by_the_real_schemas(tmp_path_factory: pytest.TempPathFactory, seq: Any) -> None:
+    # The hundred files of the runtime are the same each time, and the schemas look at each.
+    produced = compiled(tmp_path_factory.mktemp("flow"), FlowText(seq).text(), code="installed")
+    assert produced.files is not None
+    assert schema_errors(produced.files) == []
+
+
+def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
+    produced = compiled(tmp_path, EVERYTHING)
+    made = jobset(produced, **{"inputs.parameters.index": "1"})
+    assert job_errors(made) == []
+    assert made["metadata"]["generateName"] == "train-"
+    spec = made["spec"]
+    assert spec["network"] == {"enableDNSHostnames": True, "publishNotReadyAddresses": True}
+    assert (spec["failurePolicy"], spec["successPolicy"]) == ({"maxRestarts": 0}, {"operator": "All"})
+    (replicated,) = spec["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    assert (job["parallelism"], job["completions"], job["completionMode"]) == (3, 3, "Indexed")
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"], replicated["replicas"]) == (0, 3600, 1)
+    pod = job["template"]["spec"]
+    assert (pod["restartPolicy"], pod["serviceAccountName"]) == ("Never", "trainflow")
+    (ranks,) = pod["containers"]
+    assert ranks["command"] + ranks["args"] == ["python", "-m", "flowc.runtime", "step", "train", "--index", "1"]
+    env = {item["name"]: item.get("value") for item in ranks["env"]}
+    assert (env["FLOWC_GANG_SIZE"], env["FLOWC_ATTEMPT"], env["FLOWC_RUN_ID"]) == ("3", "1", "myflow-abcde")
+    assert {"JOBSET_NAME", "REPLICATED_JOB_NAME", "JOBSET_RESTART_ATTEMPT"} <= set(env)
+    train = template(produced, "train")
+    assert (train["retryStrategy"], train["activeDeadlineSeconds"]) == ({"limit": "1", "retryPolicy": "Always"}, "7200")
+    assert train["resource"]["setOwnerReference"] is True
+    delete = template(produced, "delete-jobsets")["resource"]
+    assert delete["action"] == "delete" and "flowc/run={{workflow.name}}" in delete["flags"]
+    assert made["metadata"]["labels"]["flowc/run"] == "myflow-abcde"
+
+
+def test_a_flow_without_gangs_has_no_rights_on_jobsets(tmp_path: Path) -> None:
+    plain, gang = compiled(tmp_path, ONE.format(decorators="")), compiled(tmp_path, GANG.format(decorators=""))
+    roles = [documents(item, "Role")[0]["rules"] for item in (plain, gang)]
+    rules = [{rule["resources"][0]: rule["verbs"] for rule in role} for role in roles]
+    assert rules[0] == {"workflowtaskresults": ["create", "patch"]}
+    assert rules[1] == {**rules[0], "jobsets": ["create", "delete", "get", "list", "watch"]}
+    assert [item["name"] for item in template(plain, "on-exit")["dag"]["tasks"]] == ["record-end"]
+
+
+def test_parameters(tmp_path: Path) -> None:
+    spec = workflow(compiled(tmp_path, EVERYTHING))
+    there = {item["name"]: item for item in spec["arguments"]["parameters"]}
+    values = {name: item.get("value") for name, item in there.items()}
+    assert values == {
+        "n": "3",
+        "on": "true",
+        "rate": "0.001",
+        "names": "a,b",
+        "options": '{"no": [1000.0, null]}',
+        "late": "",
+        "nothing": "",
+    }
+    assert there["on"]["enum"] == ["true", "false"]
+    assert there["n"]["description"] == "how many: y or n (a whole number)"
+    required = ONE.format(decorators="").replace("@step", 'day = Parameter("day", required=True)\n\n@step', 1)
+    (asked,) = workflow(compiled(tmp_path, required))["arguments"]["parameters"]
+    assert asked == {"name": "day"}
+
+
+def test_caught_and_scheduled(tmp_path: Path) -> None:
+    produced = compiled(tmp_path, EVERYTHING)
+    (cron,) = documents(produced, "CronWorkflow")
+    assert cron["spec"] == {
+        "schedules": ["0 6 * * 1-5"],
+        "timezone": "Europe/Berlin",
+        "workflowSpec": {"workflowTemplateRef": {"name": "trainflow"}},
+    }
+    env = {item["name"]: item["value"] for item in template(produced, "join-gang-caught")["container"]["env"]}
+    assert json.loads(env["FLOWC_CAUGHT"])["type"] == "ProcessFailure"
+    assert env["FLOWC_ATTEMPT"] == "1"
+    start = template(produced, "start")
+    assert start["retryStrategy"]["backoff"] == {"duration": "60s", "factor": "2"}
+    assert start["activeDeadlineSeconds"] == "600"
+
+
+@pytest.mark.parametrize(
+    ("url", "seen", "claim"),
+    [
+        (None, "file:///flowc/data", "flowc"),
+        ("pvc://runs/a/b", "file:///flowc/data/a/b", "runs"),
+        ("s3://bucket/x", "s3://bucket/x", None),
+    ],
+)
+def test_datastores(url: str | None, seen: str, claim: str | None, tmp_path: Path) -> None:
+    produced = compiled(tmp_path, ONE.format(decorators=""), datastore=url)
+    env = {item["name"]: item["value"] for item in template(produced, "start")["container"]["env"]}
+    assert env["FLOWC_DATASTORE"] == seen
+    claims = [item["persistentVolumeClaim"]["claimName"] for item in workflow(produced)["volumes"][1:]]
+    assert claims == ([claim] if claim else [])
+
+
+@pytest.mark.parametrize("url", ["/scratch/runs", "file:///x", "pvc://A", "pvc://a/../b", "gs://x", "s3://"])
+def test_datastores_that_no_pod_reaches(url: str, tmp_path: Path) -> None:
+    found = compiled(tmp_path, ONE.format(decorators=""), datastore=url).diagnostics
+    assert [item.code for item in found if item.is_error] == ["FC417"]
+
+
+# Code ----------------------------------------------------------------------------------------------------------------
+
+
+def test_pods_see_the_code_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "table.bin").write_bytes(bytes(range(256)))
+    odd = "\n\n  first\ttab\r\nlast é \U0001f600 \u2028"
+    (tmp_path / "odd name.txt").write_bytes(odd.encode())
+    text = ONE.format(decorators="").replace("self.next", 'open("data/table.bin"), open("odd name.txt")\n    self.next')
+    produced = compiled(tmp_path, text)
+    maps = {item["metadata"]["name"]: item for item in documents(produced, "ConfigMap")}
+    seen = {}
+    for source in workflow(produced)["volumes"][0]["projected"]["sources"]:
+        item = maps[source["configMap"]["name"]]
+        assert item["immutable"] is True
+        assert len(json.dumps(item)) < 250_000, "kubectl apply keeps a copy in an annotation"
+        for entry in source["configMap"]["items"]:
+            seen[entry["path"]] = item.get("data", {}).get(entry["key"]) or item["binaryData"][entry["key"]]
+    assert seen["flow/odd name.txt"] == odd
+    import base64
+
+    assert base64.b64decode(seen["flow/data/table.bin"]) == bytes(range(256))
+    for name, data in runtime_files().items():
+        if not name.startswith(("flowc/runtime/slurm/", "flowc/py.typed")):
+            assert seen[name].encode() == data
+    own = [name for name in maps if not name.startswith("flowc-runtime")]
+    (tmp_path / "odd name.txt").write_text("changed")
+    again = compiled(tmp_path, text)
+    assert not set(own) & {item["metadata"]["name"] for item in documents(again, "ConfigMap")}
+
+
+def test_installed_code(tmp_path: Path) -> None:
+    produced = compiled(tmp_path, GANG.format(decorators=""), code="installed")
+    assert [item["metadata"]["name"].rsplit("-", 1)[0] for item in documents(produced, "ConfigMap")] == ["myflow-code"]
+    assert "PYTHONPATH" not in str(workflow(produced))
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+
+
+def test_objects_that_are_too_large(tmp_path: Path) -> None:
+    (tmp_path / "big.txt").write_text("x" * 300_000)
+    text = ONE.format(decorators="").replace("self.next", 'open("big.txt")\n    self.next')
+    found = compiled(tmp_path, text).diagnostics
+    assert [(item.code, item.is_error) for item in found] == [("FC418", False)]
+    (tmp_path / "big.txt").write_text("x" * 1_100_000)
+    found = compiled(tmp_path, text).diagnostics
+    assert [(item.code, item.is_error) for item in found] == [("FC411", True)]
+    assert "--package '!big.txt'" in found[0].help
+
+
+def test_a_flow_of_many_steps_fits_or_is_refused(tmp_path: Path) -> None:
+    def chain(count: int) -> str:
+        names = ["start", *(f"s{number}" for number in range(count)), "end"]
+        steps = [f"@step\ndef {one}(self):\n    self.next(self.{two})\n" for one, two in zip(names, names[1:])]
+        return "\n".join(steps)
+
+    small, large = compiled(tmp_path, chain(100)), compiled(tmp_path, chain(1200))
+    assert small.files is not None and [item.code for item in small.diagnostics if item.is_error] == []
+    assert [item.code for item in large.diagnostics if item.is_error] == ["FC411"]
+
+
+def test_long_names_are_cut_and_stay_apart(tmp_path: Path) -> None:
+    long = "a_step_with_a_name_that_is_longer_than_any_label_may_be_for_kubernetes_"
+    text = (
+        f"@step\ndef start(self):\n    self.next(self.{long}x, self.{long}y)\n\n"
+        f"@step\ndef {long}x(self):\n    self.next(self.join)\n\n"
+        f"@step\ndef {long}y(self):\n    self.next(self.join)\n\n"
+        "@step\ndef join(self, inputs):\n    self.next(self.end)\n"
+    )
+    produced = compiled(tmp_path, text)
+    assert produced.files is not None and schema_errors(produced.files) == []
+    names = [item["name"] for item in workflow(produced)["templates"]]
+    assert len(set(names)) == len(names) and max(map(len, names)) <= 63
+    assert sum(name.startswith("a-step-with-a-name") for name in names) == 2
+
+
+@given(st.text(max_size=200))
+def test_names(text: str) -> None:
+    for name in (dns_label(text), flow_object(text), flow_object(text, "-code"), jobset_prefix(text).rstrip("-")):
+        assert name and len(name) <= 63 and name[0].isalpha() and name[-1].isalnum()
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert len(flow_object(text)) <= 57, "a Workflow's name adds six characters"
+    assert len(f"{jobset_prefix(text)}abcde-rank-0-99999-abcde") <= 63
+
+
+def test_words_of_expressions_are_no_names() -> None:
+    names = Names()
+    assert [names.new(word) for word in ("true", "2nd", "a_b", "a-b", "matches")] == [
+        "true-step",
+        "step-2nd",
+        "a-b",
+        "a-b-2",
+        "matches-step",
+    ]
+
+
+# Always the same -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["gang_in_foreach", "loop_of_switch_in_branch"])
+def test_another_process_folder_and_hash_seed_give_the_same_bytes(shape: str, tmp_path: Path) -> None:
+    program = (
+        "import sys, hashlib\nfrom flowc.compiler import compile_flow\nfrom flowc.backends.manifests import produce\n"
+        "files = produce(compile_flow('flow.py'), 'argo').files\n"
+        "print(hashlib.sha256(b''.join(n.encode() + d for n, d in sorted(files.items()))).hexdigest())"
+    )
+    seen = set()
+    for seed in ("0", "7"):
+        folder = tmp_path / f"folder{seed}"
+        folder.mkdir()
+        (folder / "flow.py").write_text(FlowText(SHAPES[shape]).text())
+        env = {**os.environ, "PYTHONHASHSEED": seed, "HOME": str(folder), "USER": f"user{seed}", "TZ": f"UTC+{seed}"}
+        done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        seen.add(done.stdout)
+    assert len(seen) == 1
+
+
+# YAML ----------------------------------------------------------------------------------------------------------------
+
+ODD = [
+    "y", "N", "1e3", "1e-3", "08", "0o7", "null", "~", "- a", "a: b", "#c", "a #b", "2020-01-01", "1_000",
+    "0x1F", "No", "12:30:45", "=", "<<", "%x", "@a", "`", "!t", "&a", "*a", "?", "-", "---", "a:", "[x]",
+    "'", "\"", "\\", "\n", "a\n", "a\nb", " a\nb", "\n a", "a\n\n", "\ta\nb", "a \nb ", "  \n x\n", "on",
+    ".inf", "_", "1.", "+1", "e5", "x\u2028y", "\U0001f600\n", "\x85", "\ufeffx",
+]  # fmt: skip
+TEXTS = st.one_of(
+    st.sampled_from(ODD), st.text(max_size=20), st.text(alphabet="ab \n\t:#-'\"{}[]\\", max_size=20)
+).filter(lambda text: not any(0xD800 <= ord(char) < 0xE000 for char in text))
+KEYS = st.one_of(
+    st.sampled_from(["n", "y", "a.b/c", "name", "08", "on"]), st.from_regex(r"[a-zA-Z][a-z.-]{0,9}", fullmatch=True)
+)
+VALUES = st.recursive(
+    st.one_of(TEXTS, st.integers(-9, 10**9), st.booleans()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+def as_go_reads(text: str) -> Any:
+    """By a reader that also takes for numbers and truth values what Go's does."""
+    import re
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {key: list(found) for key, found in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
+    Loader.add_constructor("!other", lambda loader, node: None)
+    Loader.add_implicit_resolver("!other", re.compile(r"^([yYnN]|[-+]?[0-9][0-9.]*[eE][-+]?[0-9]+|0[0-9o]+)$"), None)
+    return yaml.load(text, Loader=Loader)
+
+
+@given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=4), st.dictionaries(KEYS, TEXTS, max_size=3))
+@settings(max_examples=150)
+def test_every_text_is_read_as_it_was_meant(document: dict[str, Any], code: dict[str, str]) -> None:
+    document = {**document, "data": code}
+    text = dump({**document, "data": {key: Literal(value) for key, value in code.items()}})
+    for found in (yaml.safe_load(text), yaml.load(text, Loader=yaml.CSafeLoader), as_go_reads(text)):
+        assert found == document
+
+
+def test_without_libyaml_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = EVERYTHING.replace("Trains.", "Trains \U0001f600 ü.")
+    fast = compiled(tmp_path, text).files
+    monkeypatch.delattr(yaml, "CSafeDumper")
+    assert compiled(tmp_path, text).files == fast

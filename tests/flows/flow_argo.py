@@ -1,0 +1,92 @@
+"""Runs of the tests' flows by the manifests for Argo: the same questions, asked of another target.
+
+What ``flowc compile`` writes is run by the lab's interpreter, command by command, each in a pod of the lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flow_target import Finished, RunView, Target, Values, ended, flowc
+
+if TYPE_CHECKING:
+    from argo_cluster import Cluster
+    from hosts_lab import Host
+
+_LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
+"""Options of `flowc run` that mean nothing where the scheduler places the tasks."""
+
+
+class Argo(Target):
+    """The Argo backend: its manifests, through the real command line, and the lab's cluster.
+
+    Parameters
+    ----------
+    compiled : Path
+        Where the interpreters of all pods of a test session keep compiled modules.
+    hosts : sequence of Host, optional
+        Where gangs run; the folder must be seen by them.
+    """
+
+    name = "argo"
+
+    def __init__(self, folder: Path, compiled: Path | None = None, hosts: Sequence[Host] | None = None) -> None:
+        super().__init__(folder)
+        self.compiled, self.hosts = compiled, hosts
+        self.root = folder / "cluster" / "claims" / "flowc"
+        self.cluster: Cluster | None = None
+        self.count = 0
+
+    def run(
+        self,
+        flow_file: Path,
+        params: Values | None = None,
+        with_: Iterable[str] = (),
+        expect: str = "done",
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> RunView:
+        from argo_cluster import Cluster, report
+
+        assert all(word in _LOCAL_ONLY for word in options[::2]), options
+        lab = self.folder / "lab"
+        lab.mkdir(exist_ok=True)
+        values = (
+            {"lab": str(lab), **(params or {})} if "lab = Parameter" in flow_file.read_text() else dict(params or {})
+        )
+        manifests = self.compile(flow_file, with_, env)
+        self.count += 1
+        folder = self.folder / "cluster"
+        with Cluster(
+            folder, shared=[self.folder], hosts=self.hosts, compiled=self.compiled, secrets={}, at_once=3
+        ) as cluster:
+            self.cluster = cluster
+            cluster.apply(manifests)
+            (template,) = cluster.templates
+            texts = {name: str(value) for name, value in values.items()}
+            workflow = cluster.submit(template, texts, f"{template[:40]}-{self.count}")
+            said = report(workflow)
+            assert cluster.running() == [], "JobSets run on after the end of the workflow"
+        wanted = {"done": "Succeeded", "failed": "Failed"}[expect]
+        assert workflow.root.phase == wanted, f"{workflow.root.phase}, not {wanted}\n{said}"
+        assert workflow.exit is not None and workflow.exit.phase == "Succeeded", said
+        flow = next(self.root.glob(f"*/{workflow.name}/run.json")).parent.parent.name
+        finished = Finished({"done": 0, "failed": 1}[expect], "", said)
+        view = RunView(flow, workflow.name, self.root, finished, self, flow_file, values)
+        assert view.status["state"] == expect, said
+        return view
+
+    def resume(self, run: RunView, expect: str = "done", options: Sequence[str] = ()) -> RunView:
+        raise NotImplementedError("runs on Argo are not resumed there")
+
+    def compile(self, flow_file: Path, with_: Iterable[str], env: Mapping[str, str] | None) -> dict[str, bytes]:
+        """The manifests of a flow by file name."""
+        out = self.folder / "manifests"
+        arguments: list[Any] = ["compile", str(flow_file), "--target", "argo", "-o", str(out)]
+        for spec in with_:
+            arguments += ["--with", spec]
+        finished = ended(*flowc(*arguments), env=env, cwd=self.folder)
+        assert finished.returncode == 0, finished.said
+        return {file.name: file.read_bytes() for file in (out / "argo").iterdir() if file.is_file()}

@@ -1,0 +1,138 @@
+"""The datastore in a bucket, against a server that speaks S3's language."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowc.runtime.datastore import DatastoreError, open_datastore
+from flowc.runtime.datastore.s3 import S3Datastore
+
+boto3 = pytest.importorskip("boto3")
+moto_server = pytest.importorskip("moto.server")
+
+NAMES = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    running = moto_server.ThreadedMotoServer(port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def store(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    for name, value in {**NAMES, "AWS_ENDPOINT_URL": server}.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{abs(hash(request.node.name)) % 10**9}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return open_datastore(f"s3://{bucket}/some/prefix/")
+
+
+def test_bytes_under_keys(store: Any) -> None:
+    store.write("F/1/run.json", b"{}")
+    store.put("F/1/big", [b"ab", bytearray(b"cd"), memoryview(b"ef")])
+    store.write_private("F/1/secret", b"s")
+    assert store.read("F/1/run.json") == b"{}" and store.read("F/1/big") == b"abcdef"
+    assert store.size("F/1/big") == 6
+    assert [store.read_part("F/1/big", *part) for part in ((0, 2), (4, 9), (6, 1), (1, 0))] == [b"ab", b"ef", b"", b""]
+    assert store.exists("F/1/run.json") and store.exists("F/1") and store.exists("F") and not store.exists("F/2")
+    assert not store.exists("F/1/run")
+    assert sorted(store.list("F/1")) == ["big", "run.json", "secret"] and store.list("") == ("F",)
+    assert store.list("G") == ()
+    view = store.map("F/1/big")
+    view[0:1] = b"x"
+    assert bytes(view) == b"xbcdef" and store.read("F/1/big") == b"abcdef"
+    store.write("F/1/none", b"")
+    assert bytes(store.map("F/1/none")) == b""
+    for ask in (store.read, store.size, store.map):
+        with pytest.raises(FileNotFoundError):
+            ask("F/absent")
+    store.set_aside("F/1/big")
+    assert sorted(store.list("F/1")) == ["big.damaged", "none", "run.json", "secret"]
+    store.set_aside("F/1/absent")
+    store.remove_tree("F/1")
+    assert store.list("F/1") == () and store.sweep("F") == 0
+
+
+def test_only_one_creates_a_key(store: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: store.create("F/lock", str(number).encode()), range(8)))
+    assert made.count(True) == 1 and store.read("F/lock") == str(made.index(True)).encode()
+    assert store.create_folder("F/1") and not store.create_folder("F/1")
+    assert store.exists("F/1") and store.list("F/1") == ()
+
+
+def test_many_keys_are_listed_and_removed(store: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: store.write(f"F/work/{number}/record.json", b"x"), range(1005)))
+    assert len(store.list("F/work")) == 1005
+    store.remove_tree("F")
+    assert not store.exists("F")
+
+
+def test_a_large_object_goes_in_parts(store: Any) -> None:
+    piece = bytes(range(256)) * 4 * 1024 * 36
+    store.put("F/large", [piece, b"", piece])
+    assert store.size("F/large") == 2 * len(piece) > 64 * 1024 * 1024
+    assert store.read_part("F/large", len(piece) - 2, 4) == piece[-2:] + piece[:2]
+
+
+def test_a_run_in_a_bucket(store: Any, server: str, tmp_path: Path) -> None:
+    from flowc.compiler import compile_flow
+
+    flow = tmp_path / "flow.py"
+    flow.write_text(
+        "from flowc import FlowSpec, Parameter, step\n\nclass Bucket(FlowSpec):\n"
+        "    n = Parameter('n', type=int, default=1)\n\n"
+        "    @step\n    def start(self):\n        self.got = 'x' * 5000\n"
+        "        print('hello')\n        self.next(self.end)\n\n    @step\n    def end(self):\n"
+        "        assert len(self.got) == 5000\n        print(self.n)\n"
+    )
+    plan = compile_flow(str(flow)).plan
+    assert plan is not None
+    (tmp_path / "plan.json").write_text(plan.dumps())
+    env = {**os.environ, **NAMES, "AWS_ENDPOINT_URL": server, "FLOWC_DATASTORE": store.url, "FLOWC_FLOW_NAME": "Bucket"}
+    env |= {"FLOWC_RUN_ID": "bucket-1", "FLOWC_FLOW_FILE": str(flow), "FLOWC_LOGS": "tee", "FLOWC_TARGET": "argo"}
+    first = {"FLOWC_PLAN": str(tmp_path / "plan.json"), "FLOWC_PARAMETERS": '{"n": "7"}'}
+    for arguments, more in ((["step", "start"], first), (["step", "end"], {}), (["end", "--status", "Succeeded"], {})):
+        command = [sys.executable, "-m", "flowc.runtime", *arguments]
+        done = subprocess.run(command, env={**env, **more}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert store.read("Bucket/bucket-1/end/_/0/stdout.log") == b"7\n"
+    assert b'"state": "done"' in store.read("Bucket/bucket-1/status.json")
+
+
+def test_errors_say_what_to_do(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DatastoreError, match="there is no bucket not-there"):
+        S3Datastore("s3://not-there/x").write("a", b"")
+    with pytest.raises(DatastoreError, match="names no bucket"):
+        open_datastore("s3:///x")
+    with pytest.raises(DatastoreError, match="no file of this machine"):
+        store.path("a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(DatastoreError, match="check the network"):
+        S3Datastore(store.url).read("a")
+
+
+def test_without_boto3(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['boto3'] = None\nfrom flowc.runtime.datastore import DatastoreError, open_datastore\n"
+        "try:\n    open_datastore('s3://b/x').read('a')\nexcept DatastoreError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    assert said == "the datastore s3://b/x needs boto3: pip install boto3\n"
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "FLOWC_RUN_ID": "1", "FLOWC_SCRATCH": str(tmp_path)}
+    said = subprocess.run(command, env={**os.environ, **pip}, capture_output=True, text=True).stdout
+    assert "which is not in the image; boto3 could not be installed; take an image that has" in said
