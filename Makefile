@@ -11,7 +11,7 @@ JOBS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-fast lint docs bench clean
+.PHONY: setup demo test test-fast lint docs manifests bench clean
 
 setup: $(READY)
 
@@ -41,8 +41,12 @@ lint: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
+# Compile every example anew. Its manifests hold flowc's runtime, so every change of runtime/ changes them.
+manifests: $(READY)
+	$(BIN)/python examples/compile.py
+
 # Compare with Metaflow and with the floor; takes some minutes and wants a quiet machine. BENCH=name runs one.
-bench: $(READY)
+bench: $(FRAMEWORKS)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:

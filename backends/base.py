@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, Protocol, runtime_checkable
 
 from ..compiler.diagnostics import Diagnostic, Severity, did_you_mean, listed
 from ..compiler.plan import Feature, Gang, Plan, Step
@@ -63,6 +64,42 @@ class Capabilities:
     reserved_env: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class EmitSettings:
+    """What files depend on besides the Plan; nothing of it is looked up on the machine that compiles.
+
+    Parameters
+    ----------
+    files : mapping
+        The content of every file that travels with the flow, by its relative name.
+    main : str
+        Which of them is the flow's.
+    code : {"bundled", "installed"}
+        Whether flowc's runtime travels along, or is installed where the tasks run.
+    image : str or None
+        The container image of steps that name none.
+    datastore : str or None
+        URL of the datastore for runs that name none.
+    namespace : str or None
+        Where on a cluster the objects belong.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    main: str = "flow.py"
+    code: Literal["bundled", "installed"] = "bundled"
+    image: str | None = None
+    datastore: str | None = None
+    namespace: str | None = None
+
+
+class Unfaithful(Exception):
+    """Files do not describe a Plan, or another one than they say. ``problems`` has a line for each reason."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
 @runtime_checkable
 class Backend(Protocol):
     """One target. Emitting is a pure function: no network, no clock, no random value, no user, no absolute path."""
@@ -75,11 +112,26 @@ class Backend(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do."""
 
-    def emit(self, plan: Plan, settings: Mapping[str, Any]) -> dict[str, bytes]:
-        """The files of a flow by relative name; the same bytes for the same Plan and settings, always."""
+    def check(self, plan: Plan) -> list[Diagnostic]:
+        """What is wrong with a flow for this target beyond its table of capabilities."""
+
+    def check_settings(self, plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
+        """What is wrong with a flow compiled with these settings, if `check` found no error."""
+
+    def emit(self, plan: Plan, settings: EmitSettings) -> dict[str, bytes]:
+        """The files of a flow by relative name; the same bytes for the same Plan and settings, always.
+
+        Only for a Plan in which `check` and `check_capabilities` found no error.
+        """
 
     def read(self, files: Mapping[str, bytes]) -> Plan:
-        """The Plan that files describe, as far as they do."""
+        """The Plan that files describe. Everything in them that speaks of it is compared with it.
+
+        Raises
+        ------
+        Unfaithful
+            If they contradict the Plan that they hold, or each other.
+        """
 
 
 class UnknownTarget(ValueError):
@@ -100,7 +152,15 @@ class CheckOnly:
     def name(self) -> str:
         return self.capabilities.target
 
-    def emit(self, plan: Plan, settings: Mapping[str, Any]) -> dict[str, bytes]:
+    def check(self, plan: Plan) -> list[Diagnostic]:
+        """Nothing beyond the table."""
+        return []
+
+    def check_settings(self, plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
+        """Nothing."""
+        return []
+
+    def emit(self, plan: Plan, settings: EmitSettings) -> dict[str, bytes]:
         """Raises `CannotEmit`."""
         raise CannotEmit(self._answer)
 
@@ -143,6 +203,12 @@ def get_capabilities(name: str) -> Capabilities:
     """The table of a target, by a name out of `TARGETS`."""
     table: Capabilities = importlib.import_module(f".{name}.capabilities", __package__).CAPABILITIES
     return table
+
+
+def check_target(plan: Plan, name: str) -> list[Diagnostic]:
+    """Everything that a target, by a name out of `TARGETS`, has to say of a flow."""
+    backend = get_backend(name)
+    return [*check_capabilities(plan, backend.capabilities), *backend.check(plan)]
 
 
 def check_capabilities(plan: Plan, capabilities: Capabilities) -> list[Diagnostic]:

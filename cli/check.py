@@ -70,10 +70,10 @@ def _all_diagnostics(compilation: Compilation, targets: tuple[str, ...]) -> tupl
     """What the compiler says, and what the targets say of a flow that compiles."""
     if not targets or compilation.plan is None:
         return compilation.diagnostics
-    from ..backends.base import check_capabilities, get_capabilities
+    from ..backends.base import check_target
     from ..compiler.diagnostics import ordered
 
     found = list(compilation.diagnostics)
     for name in _names(targets):
-        found.extend(check_capabilities(compilation.plan, get_capabilities(name)))
+        found.extend(check_target(compilation.plan, name))
     return ordered(found)

@@ -24,8 +24,9 @@ _OPTIONS = "flowc.options"
 _METAVARS = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "bool": "BOOLEAN", "json": "JSON", "file": "FILE"}
 
 
-_WRONG_USAGE = frozenset(["FC001", "FC006", "FC007", "FC010", "FC011"])
-"""Errors of the command line, not of the flow: no such file, no such flow in it, a --with that says nothing."""
+_WRONG_USAGE = frozenset(["FC001", "FC006", "FC007", "FC010", "FC011", "FC012"])
+"""Errors of the command line, not of the flow: no such file, no such flow in it, a --with or --package that says
+nothing."""
 
 
 class FlowHasErrors(click.ClickException):
@@ -52,7 +53,9 @@ def show_diagnostics(compilation: Compilation) -> None:
         sys.stderr.write(render(compilation.diagnostics, compilation.sources, color=colours(sys.stderr)))
 
 
-def compile_or_exit(invocation: Invocation, spec: str, *, stand_in: bool) -> Compilation:
+def compile_or_exit(
+    invocation: Invocation, spec: str, *, stand_in: bool, package: Sequence[str] = ()
+) -> Compilation:
     """Compile a flow with this call's settings.
 
     Raises
@@ -62,13 +65,15 @@ def compile_or_exit(invocation: Invocation, spec: str, *, stand_in: bool) -> Com
     FlowHasErrors
         If the flow does not compile.
     """
-    compilation = compile_as_told(invocation, spec, stand_in=stand_in)
+    compilation = compile_as_told(invocation, spec, stand_in=stand_in, package=package)
     if compilation.plan is None:
         raise FlowHasErrors(compilation)
     return compilation
 
 
-def compile_as_told(invocation: Invocation, spec: str, *, stand_in: bool) -> Compilation:
+def compile_as_told(
+    invocation: Invocation, spec: str, *, stand_in: bool, package: Sequence[str] = ()
+) -> Compilation:
     """Compile a flow with this call's settings; the diagnostics may hold errors."""
     require_file(spec)
     from ..compiler import compile_flow
@@ -78,6 +83,7 @@ def compile_as_told(invocation: Invocation, spec: str, *, stand_in: bool) -> Com
         with_specs=invocation.with_specs,
         config_files=invocation.config_files,
         config_values=invocation.config_values,
+        package=package,
         stand_in=stand_in,
     )
 

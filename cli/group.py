@@ -13,7 +13,10 @@ from .options import before_command
 
 COMMANDS = {
     "run": "Run a flow here.",
+    "submit": "Start a run of a flow on another scheduler.",
     "resume": "Continue a run that failed or was interrupted.",
+    "status": "Tell how a run stands.",
+    "cancel": "End a run.",
     "runs": "List runs.",
     "show": "Show one run: its steps, times and failure.",
     "logs": "Print what the tasks of a run wrote.",
@@ -21,6 +24,8 @@ COMMANDS = {
     "check": "Report everything that is wrong with a flow.",
     "plan": "Print a flow's Plan as JSON.",
     "graph": "Draw a flow.",
+    "compile": "Write the files that run a flow on another scheduler.",
+    "verify": "Check written files against the flow that they describe.",
     "targets": "Show what each target can do.",
     "metaflow": "Let a plain Python's `import metaflow` give flowc.",
 }

@@ -13,11 +13,12 @@ from .flow_command import compile_as_told, compile_or_exit
 from .invocation import Invocation
 from .launch import check_local, launch, run_options
 from .options import datastore, ignored, quiet, settings, with_parameters
+from .submit import Code, submit_options, submit_slurm
 
 if TYPE_CHECKING:
     from ..compiler import Compilation
     from ..runtime.datastore import Datastore
-    from ..runtime.runs import RunInfo
+    from ..runtime.runs import RunInfo, RunStatus
 
 
 @click.command("resume")
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     click.Option(["--from", "step"], metavar="STEP", help="Run this step and everything after it again in any case."),
     click.Option(["--origin-run-id"], metavar="RUN", hidden=True),
     click.Option(["--file", "file"], metavar="FILE[:FLOW]", help="The flow's file, if it is not where it was."),
+    click.Option(["--target"], type=click.Choice(["local", "slurm"]), help="Where it goes on; else where it ran."),
+    *submit_options(),
     *run_options(),
     datastore(),
     *settings(),
@@ -39,6 +42,10 @@ def command(
     step: str | None,
     origin_run_id: str | None,
     file: str | None,
+    target: str | None,
+    wait: bool,
+    code: Code,
+    package: tuple[str, ...],
     max_workers: int,
     max_num_splits: int,
     run_id_file: str | None,
@@ -52,7 +59,7 @@ def command(
     runs with the flow as it is now.
     """
     from ..backends.local import LocalSettings
-    from ..runtime.runs import DONE, RUNNING, read_status
+    from ..runtime.runs import DONE, RUNNING
     from .selection import open_store
 
     store = open_store(invocation)
@@ -64,7 +71,7 @@ def command(
     if invocation.flow is None and what is None and file is not None:
         what = _flow_name(invocation, file)
     origin = _find_origin(invocation, store, what or origin_run_id)
-    status = read_status(store, origin)
+    status = _status(store, origin)
     if status.state == RUNNING:
         raise click.UsageError(f"run {origin.prefix} is still running; it can be resumed once it has ended")
     if status.state == DONE and step is None:
@@ -72,8 +79,20 @@ def command(
     spec = file or invocation.file or _source(origin)
     if origin.configs:
         _take_configs(invocation, spec, origin)
-    compilation = compile_or_exit(invocation, spec, stand_in=False)
+    compilation = compile_or_exit(invocation, spec, stand_in=False, package=package)
     _check_flow(compilation, origin, step)
+    if (target or origin.target) == "slurm":
+        return submit_slurm(
+            invocation,
+            compilation,
+            _parameters(compilation, origin),
+            code=code,
+            tags=tags or origin.tags,
+            wait=wait,
+            run_id_file=run_id_file,
+            origin=origin.prefix,
+            first=step,
+        )
     check_local(compilation, quiet=invocation.quiet)
     return launch(
         invocation,
@@ -91,6 +110,16 @@ def command(
             resume_from=step,
         ),
     )
+
+
+def _status(store: Datastore, origin: RunInfo) -> RunStatus:
+    if origin.target == "slurm":
+        from ..runtime.slurm.status import look
+
+        return look(store, origin).status
+    from ..runtime.runs import read_status
+
+    return read_status(store, origin)
 
 
 def _find_origin(invocation: Invocation, store: Datastore, text: str | None) -> RunInfo:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..dsl.flow import FlowSpec
 from ..dsl.loading import LoadedFile
 from .diagnostics import CompileError, Diagnostic, Severity, Sources
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from .packaging import Package
 
 __all__ = ["Compilation", "CompileError", "Diagnostic", "Plan", "Severity", "Sources", "compile_flow"]
 
@@ -31,6 +35,8 @@ class Compilation:
         Everything found, by place.
     sources : Sources
         The lines that the diagnostics point at.
+    package : Package or None
+        The files that travel with the flow; None where there is no flow.
     """
 
     file: str
@@ -39,6 +45,7 @@ class Compilation:
     plan: Plan | None
     diagnostics: tuple[Diagnostic, ...]
     sources: Sources
+    package: Package | None = None
 
     @property
     def ok(self) -> bool:
@@ -68,6 +75,7 @@ def compile_flow(
     with_specs: Sequence[str] = (),
     config_files: Mapping[str, str] | None = None,
     config_values: Mapping[str, str] | None = None,
+    package: Sequence[str] = (),
     stand_in: bool = True,
 ) -> Compilation:
     """Compile a flow. Nothing that is wrong with it raises; it is in the diagnostics, all at once.
@@ -80,6 +88,8 @@ def compile_flow(
         Decorators for every step that does not have them: ``retry:times=2``.
     config_files, config_values : mapping, optional
         Files and JSON texts of configs, by config name.
+    package : sequence of str
+        Globs of further files that travel with the flow, relative to its folder; ``!GLOB`` leaves some out.
     stand_in : bool
         Let the flow's files import modules that are not installed here; not for runs.
     """
@@ -88,12 +98,14 @@ def compile_flow(
     found: list[Diagnostic] = []
     sources, loaded, name = frontend.load(spec, stand_in, found)
     cls = frontend.pick(loaded, name, sources, found) if loaded else None
-    plan = None
+    plan, files = None, None
     if loaded is not None and cls is not None:
         from .compilation import compile_class
 
-        plan = compile_class(cls, loaded, sources, with_specs, config_files or {}, config_values or {}, found)
+        plan, files = compile_class(
+            cls, loaded, sources, with_specs, config_files or {}, config_values or {}, package, found
+        )
     from .diagnostics import ordered
 
     file, _ = frontend.split_reference(spec)
-    return Compilation(file, loaded, cls, plan, ordered(found), sources)
+    return Compilation(file, loaded, cls, plan, ordered(found), sources, files)

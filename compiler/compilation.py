@@ -15,6 +15,7 @@ from .graph import FlowGraph, build_graph
 from .inputs import read_parameters
 from .lower import lower
 from .options import Settings, all_settings, read_settings
+from .packaging import Package, package_of
 from .plan import Plan
 from .scan import scan_flow
 from .structure import analyse
@@ -27,9 +28,10 @@ def compile_class(
     with_specs: Sequence[str],
     config_files: Mapping[str, str],
     config_values: Mapping[str, str],
+    patterns: Sequence[str],
     found: list[Diagnostic],
-) -> Plan | None:
-    """The Plan of a flow class; None where ``found`` then holds an error."""
+) -> tuple[Plan | None, Package]:
+    """The Plan of a flow class, None where ``found`` then holds an error, and the files that travel with the flow."""
     flow = read_flow(cls, loaded, sources, found)
     flow.configs = resolve_configs(flow, config_files, config_values, found)
     parameters = read_parameters(flow, found)
@@ -41,9 +43,10 @@ def compile_class(
         _add(with_specs, graph, settings, found)
     checked = Flow(flow, artifacts, graph, structure, settings, flow_settings, parameters)
     found.extend(run_checks(checked))
+    package = package_of(flow, patterns, found)
     if any(item.is_error for item in found):
-        return None
-    return lower(flow, graph, structure, settings, flow_settings, parameters)
+        return None, package
+    return lower(flow, graph, structure, settings, flow_settings, parameters, package), package
 
 
 def _add(

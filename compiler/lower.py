@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import plan
-from .digest import digest
 from .flow_source import FlowSource
 from .graph import FlowGraph, Node
 from .options import Settings, plain_json
+from .packaging import Package
 from .plan import Json, Step
 from .structure import Structure
 
@@ -27,12 +27,14 @@ def lower(
     settings: Mapping[str, Sequence[Settings]],
     flow_settings: Sequence[Settings],
     parameters: tuple[plan.Parameter, ...],
+    package: Package,
 ) -> plan.Plan:
     """The Plan of a flow in which the checks found no error."""
     assert graph.first is not None and graph.last is not None
     doc = flow.cls.__doc__ if flow.cls.__dict__.get("__doc__") else ""
     by_label = {item.label: item for item in flow_settings}
     schedule, project = by_label.get("schedule"), by_label.get("project")
+    configs = {name: plain_json(value) for name, value in flow.configs.items()}
     features = [
         feature(item, skip={"name"} if item.label == "project" else frozenset())
         for item in flow_settings
@@ -44,11 +46,11 @@ def lower(
         last=graph.last,
         steps=tuple(_step(graph.nodes[name], structure, settings[name]) for name in structure.order),
         parameters=parameters,
-        configs={name: plain_json(value) for name, value in flow.configs.items()},
+        configs=configs,
         schedule=_schedule(schedule) if schedule else None,
         project=project.values["name"] if project else None,
         features=tuple(features),
-        digest=digest(flow),
+        digest=package.digest(configs),
         doc=_clean(doc),
         span=flow.span,
     )

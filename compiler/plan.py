@@ -6,6 +6,7 @@ decorator, no class. It turns into JSON and back without loss, holds no absolute
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -264,7 +265,7 @@ class Plan:
     first, last : str
         The steps it begins and ends with.
     digest : str
-        SHA-256 over the names and bytes of the flow's own source files and its resolved configs.
+        SHA-256 over the names and bytes of the files that travel with the flow and its resolved configs.
     configs : mapping
         The resolved value of every ``Config``.
     schedule : Feature or None
@@ -321,6 +322,17 @@ class Plan:
     def loads(cls, text: str) -> Plan:
         """Read a Plan from its JSON text; errors as in `from_json`."""
         return cls.from_json(json.loads(text))
+
+
+def code_digest(files: Mapping[str, bytes], configs: Mapping[str, Json]) -> str:
+    """SHA-256 over the names and bytes of a flow's files and over its configs, as hexadecimal digits."""
+    out = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        out.update(f"{name}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+        out.update(data)
+    if configs:
+        out.update(json.dumps(configs, sort_keys=True).encode())
+    return out.hexdigest()
 
 
 def _encode(value: Any) -> Any:

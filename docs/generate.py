@@ -17,6 +17,7 @@ from typing import Any
 
 from flowc.dsl.declarations import Specification
 from flowc.dsl.decorators import SPECIFICATIONS
+from flowc.dsl.decorators import Slurm as SLURM
 
 DOCS = Path(__file__).resolve().parent
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
@@ -45,6 +46,17 @@ def _default(value: Any) -> str:
     return "..." if value is dataclasses.MISSING else repr(value)
 
 
+def slurm() -> str:
+    """Every option of ``@slurm``."""
+    options = importlib.import_module("flowc.backends.slurm.options").OPTIONS
+    rows = ["| option | becomes | what it takes | example |", "|---|---|---|---|"]
+    for name in SLURM.defaults():
+        option = options[name]
+        becomes = f"`--{option.flag}`" if option.flag else "lines of the script" if name != "extra" else "`--NAME`"
+        rows.append(f"| `{name}` | {becomes} | {option.takes} | `{option.example}` |".replace("||", "|"))
+    return "\n".join(rows)
+
+
 def commands() -> str:
     """The help of every command."""
     names = importlib.import_module("flowc.cli.group").COMMANDS
@@ -62,7 +74,22 @@ def _command(name: str) -> str:
     return f"## flowc {name}\n\n```text\n{done.stdout.rstrip()}\n```"
 
 
-PARTS: dict[str, Callable[[], str]] = {"decorators": decorators, "commands": commands}
+def kubernetes() -> str:
+    """Every option of ``@kubernetes``."""
+    options = importlib.import_module("flowc.backends.argo.options").OPTIONS
+    rows = [
+        f"| `{name}` | `{option.becomes}` | {option.takes}{'; gangs only' if option.gangs_only else ''} |"
+        for name, option in options.items()
+    ]
+    return "\n".join(["| option | becomes | takes |", "|---|---|---|", *rows])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "decorators": decorators,
+    "commands": commands,
+    "slurm options": slurm,
+    "kubernetes options": kubernetes,
+}
 
 
 def pages() -> dict[Path, str]:

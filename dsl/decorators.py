@@ -135,7 +135,11 @@ class Resources(Specification):
 
 @dataclass(init=False, repr=False, eq=False)
 class Kubernetes(Specification):
-    """Settings of the step on Kubernetes."""
+    """Settings of the step on Kubernetes.
+
+    ``queue`` is a LocalQueue of Kueue, ``topology`` a key of node labels whose values no two gangs share, ``spot`` asks
+    for nodes that may be taken back, and ``extended_resources`` counts further devices by name (``{"rdma/hca": 1}``).
+    """
 
     label: ClassVar[str] = "kubernetes"
     cpu: Quantity = None
@@ -164,6 +168,12 @@ class Kubernetes(Specification):
     executable: Optional[str] = None
     hostname_resolution_timeout: Optional[int] = None
     security_context: Optional[Mapping[str, Any]] = None
+    priority_class: Optional[str] = None
+    queue: Optional[str] = None
+    topology: Optional[str] = None
+    efa: Optional[int] = None
+    extended_resources: Optional[Mapping[str, Any]] = None
+    spot: Optional[bool] = None
 
 
 @dataclass(init=False, repr=False, eq=False)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Optional
 
 _KEEP_VARIABLE = "FLOWC_METAFLOW"
-_FLOWC = __package__.rpartition(".")[0]
+_FLOWC = __name__.rsplit(".", 2)[0]  # __package__ is not set yet where Python 3.9 imports from a zip
 
 
 class _Inert:

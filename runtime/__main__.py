@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and sys.argv[1:2] == ["slurm"]:
+    # Every job of a run on Slurm begins here, and needs little of what a task needs.
+    from .slurm.command_line import main as _slurm
+
+    sys.exit(_slurm(sys.argv[2:]))
+
 import json
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -13,15 +20,21 @@ from ..dsl import FlowcError, FlowSpec
 from ..dsl.loading import load_file
 from . import contract
 from .address import Address, parse_index
-from .datastore import open_datastore
+from .datastore import Datastore, open_datastore
 from .failure import user_traceback
-from .outline import ContractError
+from .outline import ContractError, StepOutline
+from .place import place_of
 from .runs import RunInfo, read_run
-from .task import REFUSED_CODE, TaskRequest, run_task
+from .task import DONE_CODE, FAILED_CODE, REFUSED_CODE, TaskRequest, run_task
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the task that the arguments and the environment describe; returns its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["slurm"]:
+        from .slurm.command_line import main as slurm
+
+        return slurm(words[1:])
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m flowc.runtime", description="Run one task of a flowc run.")
@@ -36,7 +49,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     step.add_argument(
         "--index", default="", help="index in every fan-out around it, as in 0.3; a gang's rank may be left out"
     )
-    given = parser.parse_args(arguments)
+    end = commands.add_parser(
+        "end",
+        help="write down how a run ended",
+        description=f"The run is named as for step; {contract.FAILURES} may say what the scheduler knows.",
+    )
+    end.add_argument("--status", required=True, help="how it ended: Succeeded, Failed or Error")
+    commands.add_parser("slurm", help="submit a run to Slurm, see to its jobs, ask after it, cancel it", add_help=False)
+    given = parser.parse_args(words)
     for stream in (sys.stdout, sys.stderr):
         # A line that the step printed is in the log even if the process is killed right after.
         # What the encoding cannot hold is no reason to fail.
@@ -44,6 +64,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
     try:
+        if given.command == "end":
+            return _end(given.status)
         return _step(given.step, given.index)
     except FlowcError as error:
         sys.stderr.write(f"flowc: {error}\n")
@@ -52,7 +74,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def _step(step: str, index: str) -> int:
     datastore = open_datastore()
-    run = read_run(datastore, _required(contract.FLOW_NAME), _required(contract.RUN_ID))
+    run = _run(datastore)
     try:
         place = parse_index(index)
         outline = run.outline
@@ -64,29 +86,116 @@ def _step(step: str, index: str) -> int:
             membership = detect()
             if membership is not None and len(place) == len(planned.scope) - 1:
                 place = (*place, membership.rank)
-        address = Address(step, place, _number(contract.ROUND, "1"))
+        address = Address(step, place, _round(run, datastore, step, place))
     except ValueError as error:
         raise ContractError(str(error)) from error
     planned = outline.check(address)
     attempt = _number(contract.ATTEMPT, "0")
-    retry = planned.retry
-    request = TaskRequest(address, attempt, None, _caught(), retry is not None and attempt < retry.times)
+    _begin_process(datastore, run.records(datastore).folder(address, membership.attempt if membership else attempt))
+    run = _begun(run, datastore)
+    request = TaskRequest(address, attempt, None, _caught(), _retries_left(planned, attempt))
     if planned.kind != "gang":
-        return run_task(_flow_class(run), run, datastore, request)
+        return _task(run, datastore, request)
     from .gang.membership import Membership
     from .ranks import run_rank
 
     if membership is None:
-        if place[-1] != 0:
-            raise ContractError(f"{address} is rank {place[-1]} of a gang, and nothing says how large the gang is")
-        membership = Membership(1, 0, attempt=attempt)
+        alone = place_of(address, None)
+        membership = Membership(alone.size, alone.rank, attempt=attempt)
     return run_rank(_flow_class(run), run, datastore, request, membership)
+
+
+def _run(datastore: Datastore) -> RunInfo:
+    flow, run_id = _required(contract.FLOW_NAME), _required(contract.RUN_ID)
+    if not os.environ.get(contract.PLAN):
+        return read_run(datastore, flow, run_id)
+    from .beginning import planned_run
+
+    return planned_run(datastore, flow, run_id)
+
+
+def _begun(run: RunInfo, datastore: Datastore) -> RunInfo:
+    if not os.environ.get(contract.PLAN):
+        return run
+    from .beginning import begin
+
+    return begin(datastore, run.flow, run.run_id, _named_flow)
+
+
+def _round(run: RunInfo, datastore: Datastore, step: str, index: tuple[int, ...]) -> int:
+    if os.environ.get(contract.ROUND) != "auto":
+        return _number(contract.ROUND, "1")
+    run.outline.check(Address(step, index))
+    from .rounds import due_round
+
+    return due_round(run.outline, run.records(datastore), step, index)
+
+
+def _named_flow() -> tuple[type[FlowSpec], str]:
+    file = _required(contract.FLOW_FILE)
+    return _loaded(file, _required(contract.FLOW_NAME)), os.path.abspath(file)
+
+
+def _begin_process(datastore: Datastore, folder: str) -> None:
+    """Set up what the task runs in: where its output goes, a first process that is not the task, a folder."""
+    logs = os.environ.get(contract.LOGS)
+    if logs == "datastore":
+        from .logs import redirect
+
+        redirect(datastore, folder)
+    if logs == "tee" or os.getpid() == 1:
+        from .first_process import attend
+        from .logs import copies
+
+        attend(copies(datastore, folder) if logs == "tee" else ())
+    if not os.access(".", os.W_OK):
+        from .working_folder import make_writable
+
+        make_writable()
+
+
+def _task(run: RunInfo, datastore: Datastore, request: TaskRequest) -> int:
+    outputs = os.environ.get(contract.OUTPUTS)
+    if not outputs:
+        return run_task(_flow_class(run), run, datastore, request)
+    from .outputs import OutputsError, leave_outputs
+
+    records = run.records(datastore)
+    record = records.read(request.address)
+    if record is None:
+        code = run_task(_flow_class(run), run, datastore, request)
+        if code != DONE_CODE:
+            return code
+        record = records.read(request.address, request.attempt)
+        assert record is not None
+    else:
+        sys.stderr.write(f"flowc: {request.address} is done already, since attempt {record.attempt}\n")
+    try:
+        leave_outputs(outputs, record)
+    except OutputsError as error:
+        sys.stderr.write(f"flowc: {error}\n")
+        return FAILED_CODE
+    return DONE_CODE
+
+
+def _end(status: str) -> int:
+    from .ending import end
+
+    return end(open_datastore(), _required(contract.FLOW_NAME), _required(contract.RUN_ID), _named_flow, status)
 
 
 def _flow_class(run: RunInfo) -> type[FlowSpec]:
     file = os.environ.get(contract.FLOW_FILE)
     if not file:
         file = os.path.join(run.source.get("folder", ""), run.source.get("file", ""))
+    return _loaded(file, run.flow)
+
+
+def _loaded(file: str, flow: str) -> type[FlowSpec]:
+    if os.environ.get(contract.PACKAGES):
+        from .packages import install_packages
+
+        install_packages()
     try:
         loaded = load_file(file)
     except FileNotFoundError as error:
@@ -95,10 +204,10 @@ def _flow_class(run: RunInfo) -> type[FlowSpec]:
         raise ContractError(f"the flow's file {file} is not there; set {contract.FLOW_FILE}") from error
     except (Exception, SystemExit) as error:
         raise ContractError(_broken(file, error)) from error
-    flow_class = loaded.flow(run.flow)
+    flow_class = loaded.flow(flow)
     if flow_class is None:
         there = ", ".join(cls.__name__ for cls in loaded.flows()) or "none"
-        raise ContractError(f"{file} has no flow {run.flow}; it has {there}")
+        raise ContractError(f"{file} has no flow {flow}; it has {there}")
     return flow_class
 
 
@@ -122,6 +231,12 @@ def _number(name: str, default: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ContractError(f"{name}={text!r} is not a whole number of 0 or more")
     return int(text)
+
+
+def _retries_left(step: StepOutline, attempt: int) -> bool:
+    if os.environ.get(contract.RETRIES_LEFT):
+        return _number(contract.RETRIES_LEFT, "0") > 0
+    return step.retry is not None and attempt < step.retry.times
 
 
 def _caught() -> Optional[dict[str, Any]]:

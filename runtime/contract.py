@@ -25,7 +25,16 @@ ATTEMPT = "FLOWC_ATTEMPT"
 """Number of this attempt, from 0. Rendezvous, barriers and records carry it."""
 
 ROUND = "FLOWC_ROUND"
-"""How often the step has been entered at this index, from 1; more than 1 only inside a loop."""
+"""How often the step has been entered at this index, from 1; more than 1 only inside a loop. ``auto``: work it out from
+the records of the steps before."""
+
+INDEX = "FLOWC_INDEX"
+"""The task's index in every fan-out around it, as in ``0.3``, without the rank of a gang; a generated script hands it
+on as ``--index``."""
+
+RETRIES_LEFT = "FLOWC_RETRIES_LEFT"
+"""How many further attempts may follow this one; where it is not set, the attempt's number and ``@retry`` tell.
+Attempts that were only asked to end from outside do not count, which a number alone cannot say."""
 
 CAUGHT = "FLOWC_CAUGHT"
 """Set on the attempt that only records a failure for ``@catch``: what ended the attempt before it, as JSON."""
@@ -55,6 +64,49 @@ USER = "FLOWC_USER"
 
 SCRATCH = "FLOWC_SCRATCH"
 """Folder for a task's temporary files; otherwise the system's."""
+
+LOGS = "FLOWC_LOGS"
+"""``datastore``: a task's process writes its stdout and stderr to the folder of its attempt, not to where it was
+started. ``tee``: to both."""
+
+PLAN = "FLOWC_PLAN"
+"""Path of the Plan's JSON, for the task that begins a run: it creates the run if that is not there."""
+
+PARAMETERS = "FLOWC_PARAMETERS"
+"""Beside FLOWC_PLAN: texts of the run's parameters, as typed on a command line. A JSON object, or a list of objects
+with ``name`` and ``value``, either also as base64, which no scheduler and no shell reads as anything else."""
+
+TARGET = "FLOWC_TARGET"
+"""Beside FLOWC_PLAN: where the run runs, by the name of the target."""
+
+OUTPUTS = "FLOWC_OUTPUTS"
+"""Folder in which a task leaves what the scheduler must know, after its record: see `outputs.leave_outputs`. Where it
+is set, a task that is done already does nothing else."""
+
+PACKAGES = "FLOWC_PACKAGES"
+"""JSON list of requirements that are installed for the task, by pip, before the flow is loaded."""
+
+FAILURES = "FLOWC_FAILURES"
+"""For ``end``: what the scheduler says went wrong, as Argo's ``workflow.failures``: a JSON list of objects with
+``displayName``, ``message`` and ``finishedAt``, also as base64."""
+
+PYTHON = "FLOWC_PYTHON"
+"""The interpreter that generated scripts start tasks with, where it is not ``python3``."""
+
+CODE = "FLOWC_CODE"
+"""Folder of the code that the run was submitted with: ``flowc``, ``flow`` and ``steps`` lie in it."""
+
+SLURM_INDEX = "FLOWC_SLURM_INDEX"
+"""Slurm: index of the job, or of the task that opened the fan-out whose tasks are the array's; may be empty."""
+
+SLURM_BASE = "FLOWC_SLURM_BASE"
+"""Slurm, only in arrays: what is to be added to SLURM_ARRAY_TASK_ID for the position in the fan-out."""
+
+SLURM_REGION = "FLOWC_SLURM_REGION"
+"""Slurm: the region of the flow that the job was submitted with; the job sees to it that all of it is submitted."""
+
+SLURM_PATIENCE = "FLOWC_SLURM_PATIENCE"
+"""Slurm: seconds for which commands are tried again while the controller does not answer (600)."""
 
 VERIFY = "FLOWC_VERIFY"
 """``full``: check every byte of a blob when it is loaded, also of those over 64 MiB, which are mapped, not read."""

@@ -22,10 +22,16 @@ from .record import Records
 
 VERSION = 1
 
+_NO_RUNS = ("blobs", "code")
+"""What else lies in a flow's folder."""
+
 RUNNING = "running"
 DONE = "done"
 FAILED = "failed"
 INTERRUPTED = "interrupted"
+LOCAL = "local"
+"""Target of a run that a process on one machine schedules."""
+
 LOST = "lost"
 """State of a run whose scheduler is gone without having said how it ended."""
 
@@ -48,6 +54,8 @@ class RunInfo:
         ``file``: base name of the flow's file; ``folder``: where it lay on the machine that started the run.
     origin_run_id : str or None
         The run that this one resumes.
+    target : str
+        Where it runs: ``local``, ``slurm``.
     """
 
     flow: str
@@ -62,6 +70,7 @@ class RunInfo:
     created: float = 0.0
     origin_run_id: Optional[str] = None
     source: Mapping[str, str] = field(default_factory=dict)
+    target: str = LOCAL
     worked_out: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What tasks work out from all this once a process."""
 
@@ -95,6 +104,7 @@ class RunInfo:
             "origin_run_id": self.origin_run_id,
             "plan": self.plan,
             "source": self.source,
+            "target": self.target,
         }
 
     @classmethod
@@ -103,6 +113,7 @@ class RunInfo:
         try:
             if data["version"] != VERSION:
                 raise ValueError(f"it has version {data['version']!r}, this flowc reads version {VERSION}")
+            data = {"target": LOCAL, **data}
             values = {name: data[name] for name, field in cls.__dataclass_fields__.items() if field.init}
             return cls(**{**values, "tags": tuple(data["tags"])})
         except (KeyError, TypeError, AttributeError) as error:
@@ -145,6 +156,12 @@ def user_name() -> str:
         return "unknown"
 
 
+def check_run_id(run_id: str) -> None:
+    """Raise `RunError` for an id that cannot be a folder's name, or that is one of a flow's other folders."""
+    if not run_id or run_id.startswith(".") or "/" in run_id or run_id in _NO_RUNS:
+        raise RunError(f"{run_id!r} cannot be the id of a run")
+
+
 def create_run(
     datastore: Datastore,
     plan: Mapping[str, Any],
@@ -155,6 +172,7 @@ def create_run(
     user: Optional[str] = None,
     origin_run_id: Optional[str] = None,
     run_id: Optional[str] = None,
+    target: str = LOCAL,
     taken: Optional[Callable[[RunInfo], None]] = None,
 ) -> RunInfo:
     """Start a run: take the next free number, or the given id, and write its run.json.
@@ -170,6 +188,8 @@ def create_run(
         Absolute path of the flow's file.
     origin_run_id : str, optional
         The run that this one resumes.
+    target : str
+        Where it runs.
     taken : callable, optional
         Called once the id is taken and before anybody can see the run: the moment for `hold_lock`.
 
@@ -187,8 +207,7 @@ def create_run(
             number += 1
         run_id = str(number)
     else:
-        if not run_id or run_id.startswith(".") or "/" in run_id or run_id == "blobs":
-            raise RunError(f"{run_id!r} cannot be the id of a run")
+        check_run_id(run_id)
         if not datastore.create_folder(f"{flow}/{run_id}"):
             raise RunError(f"there is a run {flow}/{run_id} already; choose another id")
     values = dict(parameters or {})
@@ -207,6 +226,7 @@ def create_run(
         created=time.time(),
         origin_run_id=origin_run_id,
         source={"file": os.path.basename(file), "folder": os.path.dirname(file)},
+        target=target,
     )
     if taken is not None:
         taken(info)
@@ -250,7 +270,8 @@ def list_flows(datastore: Datastore) -> list[str]:
 def list_runs(datastore: Datastore, flow: str) -> list[str]:
     """Ids of a flow's runs, oldest number first, then ids that are no numbers by name. Runs that were cut off before
     they started are left out."""
-    names = [name for name in datastore.list(flow) if name != "blobs" and datastore.exists(f"{flow}/{name}/run.json")]
+    names = [name for name in datastore.list(flow) if name not in _NO_RUNS]
+    names = [name for name in names if datastore.exists(f"{flow}/{name}/run.json")]
     return sorted(names, key=lambda name: (0, int(name), "") if name.isdigit() else (1, 0, name))
 
 
@@ -319,9 +340,13 @@ def write_status(datastore: Datastore, run: RunInfo, status: RunStatus) -> None:
 
 
 def read_status(datastore: Datastore, run: RunInfo) -> RunStatus:
-    """How a run stands; `LOST` where it says that it is running and nobody runs it, or where it does not say."""
+    """How a run stands; `LOST` where it says that it is running and nobody runs it, or where it does not say.
+
+    A run on another target has no process of its own that could be missed: there it is running until it says how it
+    ended, or until whoever asks its scheduler (``flowc status``) writes down that nothing of it is left.
+    """
     status = _said(datastore, run)
-    if status.state == RUNNING and not is_alive(datastore, run):
+    if status.state == RUNNING and run.target == LOCAL and not is_alive(datastore, run):
         # It may have ended between the two looks; what it says now is its last word.
         status = _said(datastore, run)
         if status.state != RUNNING:

@@ -8,8 +8,6 @@ CAPABILITIES = Capabilities(
     target="slurm",
     title="Slurm",
     frameworks=frozenset(["parallel", "torchrun", "deepspeed", "ray", "tensorflow", "mpi", "jax", "dask"]),
-    # Jobs are chained by dependencies, which are there before the run begins; a job cannot depend on itself.
-    loops=False,
     resources=frozenset(["cpu", "memory", "gpu", "disk"]),
     features=frozenset(["checkpoint", "project"]),
     option_group="slurm",
@@ -17,5 +15,5 @@ CAPABILITIES = Capabilities(
         """partition account qos time constraint gres exclusive reservation nodelist exclude modules
         container setup extra""".split()  # noqa: SIM905
     ),
-    reserved_env=("SLURM_", "SLURMD_"),
+    reserved_env=("SLURM_", "SLURMD_", "SBATCH_", "SRUN_"),
 )

@@ -104,4 +104,12 @@ LOADING: tuple[Code, ...] = (
         is.""",
         "$ flowc run flow.py --with rety", "$ flowc run flow.py --with retry", "command",
     ),
+    entry(
+        "FC012", "A --package that changes nothing",
+        """--package names further files that travel with the flow, as a glob relative to the flow's folder; with ! in
+        front it leaves some out. Hidden files, manifests/, __pycache__ and what lies outside the folder never travel.
+        """,
+        "$ flowc compile flow.py --target slurm --package /data/stations.csv",
+        "$ flowc compile flow.py --target slurm --package 'data/*.csv' --package '!data/old.csv'", "command",
+    ),
 )  # fmt: skip

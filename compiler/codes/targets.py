@@ -104,7 +104,7 @@ TARGETS: tuple[Code, ...] = (
     ),
     entry(
         "FC405", "A loop, on a target that has none",
-        "The jobs of a Slurm run are chained by dependencies, and a chain has no way back.",
+        "A switch may lead back to an earlier step only where the target can run a step again.",
         """
         @step
         def start(self):
@@ -128,7 +128,7 @@ TARGETS: tuple[Code, ...] = (
         @step
         def mend(self):
             self.next(self.end)
-        """, target="slurm",
+        """, target="batch",
     ),
     entry(
         "FC406", "A decorator without effect on the target",
@@ -177,5 +177,169 @@ TARGETS: tuple[Code, ...] = (
         def start(self):
             self.next(self.end)
         """, target="batch",
+    ),
+    entry(
+        "FC409", "A value that the target would misread",
+        """sbatch reads the lines of a script word by word: a blank ends a value, a comma begins the next one, and #
+        ends the line. flowc quotes nothing there and refuses what would need it. Lists of hosts must follow Slurm's
+        form. On Kubernetes names, labels, tolerations and the like must be as its API wants them, and no text may hold
+        {{, which Argo replaces.""",
+        """
+        @slurm(partition="gpu #1")
+        @step
+        def start(self):  # <--
+            self.next(self.end)
+        """,
+        """
+        @slurm(partition="gpu1")
+        @step
+        def start(self):
+            self.next(self.end)
+        """, target="slurm",
+    ),
+    entry(
+        "FC410", "An option of sbatch that has its place elsewhere",
+        """extra= is for options of sbatch that flowc knows nothing of. What another decorator says, or what flowc sets
+        itself to chain the jobs, cannot be said there once more.""",
+        """
+        @slurm(extra={"mem": "16G"})
+        @step
+        def start(self):  # <--
+            self.next(self.end)
+        """,
+        """
+        @resources(memory="16G")
+        @step
+        def start(self):
+            self.next(self.end)
+        """, target="slurm",
+    ),
+    entry(
+        "FC411", "More text than a job can hold",
+        """Slurm takes scripts of up to 4 MiB, and Linux starts no program with a variable of more than 128 KiB. On Argo
+        the variables of a step have 128 KiB together, and no object of Kubernetes, such as the flow's WorkflowTemplate,
+        more than 1 MiB.""",
+        """
+        @environment(vars={"TABLE": "0123456789abcdef" * 10_000})
+        @step
+        def start(self):  # <--
+            self.next(self.end)
+        """,
+        """
+        @step
+        def start(self):
+            self.table = "0123456789abcdef" * 10_000
+            self.next(self.end)
+        """, target="slurm",
+    ),
+    entry(
+        "FC412", "More code than can travel",
+        """The flow's file, what it imports from its folder and the files that its sources name by a literal go to every
+        target, at most 10 MiB in all. Data is read where it lies, or is stored as an artifact.""",
+        "$ flowc compile flow.py --target slurm", "$ flowc compile flow.py --target slurm --package '!data/*'",
+        "command",
+    ),
+    entry(
+        "FC413", "A wait that the target cannot keep",
+        "Argo multiplies the wait from one retry to the next by a whole number.",
+        """
+        @retry(times=3, minutes_between_retries=1, backoff=1.5)
+        @step
+        def start(self):  # <--
+            self.next(self.end)
+        """,
+        """
+        @retry(times=3, minutes_between_retries=1, backoff=2)
+        @step
+        def start(self):
+            self.next(self.end)
+        """, target="argo",
+    ),
+    entry(
+        "FC414", "A parameter's name that the target keeps for itself",
+        "Argo gives all parameters of a Workflow under the name json, which a parameter of that name would hide.",
+        """
+        json = Parameter("json", default="")  # <--
+
+        @step
+        def start(self):
+            self.next(self.end)
+        """,
+        """
+        options = Parameter("options", default="")
+
+        @step
+        def start(self):
+            self.next(self.end)
+        """, target="argo",
+    ),
+    entry(
+        "FC415", "A schedule for a flow that has to be asked for",
+        "What starts by the clock takes the defaults of all parameters; nobody is there to give a required one.",
+        """
+        @schedule(daily=True)
+        class MyFlow(FlowSpec):
+            day = Parameter("day", required=True)  # <--
+
+            @step
+            def start(self):
+                self.next(self.end)
+
+            @step
+            def end(self):
+                pass
+        """,
+        """
+        @schedule(daily=True)
+        class MyFlow(FlowSpec):
+            day = Parameter("day", default="today")
+
+            @step
+            def start(self):
+                self.next(self.end)
+
+            @step
+            def end(self):
+                pass
+        """, target="argo",
+    ),
+    entry(
+        "FC416", "Steps in several namespaces",
+        "All pods of an Argo Workflow, and its JobSets, are in the Workflow's own namespace.",
+        """
+        @kubernetes(namespace="training")
+        @step
+        def start(self):
+            self.next(self.work)
+
+        @kubernetes(namespace="serving")
+        @step
+        def work(self):  # <--
+            self.next(self.end)
+        """,
+        """
+        @kubernetes(namespace="training")
+        @step
+        def start(self):
+            self.next(self.work)
+
+        @kubernetes(namespace="training")
+        @step
+        def work(self):
+            self.next(self.end)
+        """, target="argo",
+    ),
+    entry(
+        "FC417", "A datastore that the target's tasks cannot reach",
+        """Pods share no disk with the machine that compiles. pvc://CLAIM/FOLDER names a PersistentVolumeClaim, which
+        all pods mount, and a folder in it; s3://BUCKET/PREFIX an object store.""",
+        "$ flowc compile flow.py --target argo --datastore /scratch/runs",
+        "$ flowc compile flow.py --target argo --datastore pvc://flowc/runs", "command",
+    ),
+    entry(
+        "FC418", "An object too large for plain kubectl apply",
+        """kubectl apply keeps what it applied in an annotation of the object, which cannot be longer than 256 KiB.
+        Server-side apply keeps none. Above 1 MiB Kubernetes takes no object at all (FC411). A warning.""",
+        "$ kubectl apply -k manifests/argo", "$ kubectl apply --server-side -k manifests/argo", "command",
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from flowc.backends.base import (
     TARGETS,
     Backend,
     CannotEmit,
+    EmitSettings,
     UnknownTarget,
     check_capabilities,
     get_backend,
@@ -71,7 +72,7 @@ def test_a_target_has_its_table_and_emits_or_says_that_it_cannot(name: str, plan
     assert isinstance(backend, Backend)
     assert (backend.name, backend.capabilities) == (name, get_capabilities(name))
     try:
-        files = backend.emit(plan, {})
+        files = backend.emit(plan, EmitSettings())
     except CannotEmit as error:
         assert "flowc run" in str(error) if name == "local" else f"--target {name}" in str(error)
     else:

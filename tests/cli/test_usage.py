@@ -25,7 +25,7 @@ WRONG = [
     (["run", "hello.py", "--config", "a"], "option '--config' requires 2 arguments"),
     (["run", "hello.py", "extra"], "unexpected extra argument (extra)"),
     (["run", "hello.py", "--datastore", "s3"], "write its URL, as in s3://bucket/folder"),
-    (["run", "hello.py", "--datastore", "ftp://host/x"], "give a folder or a file:// URL"),
+    (["run", "hello.py", "--datastore", "ftp://host/x"], "give a folder, a file:// or an s3:// URL"),
     (["run", "hello.py", "--datastore", "hello.py"], "the datastore hello.py is no"),
     (["check", "helo.py"], "did you mean hello.py?"),
     (["check", "hello.py", "--target", "moon"], "'moon' is not one of"),

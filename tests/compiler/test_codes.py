@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowc.backends.base import check_capabilities, get_capabilities
+from flowc.backends.base import check_capabilities, get_backend, get_capabilities
 from flowc.compiler import Compilation, Diagnostic, Severity, compile_flow
 from flowc.compiler.codes import CODES, SECTIONS
 from flowc.compiler.codes.code import MARK, Code, whole_flow
@@ -18,7 +18,10 @@ Writer = Callable[..., Path]
 EXAMPLES = [item for item in CODES.values() if item.form == "flow"]
 MILD = {"FC307": Severity.WARNING, "FC309": Severity.WARNING, "FC406": Severity.WARNING, "FC407": Severity.WARNING}
 # Limits that no target has at present.
-NARROWER: dict[str, dict[str, Any]] = {"FC401": {"frameworks": frozenset({"parallel"})}}
+NARROWER: dict[str, dict[str, Any]] = {
+    "FC401": {"frameworks": frozenset({"parallel"})},
+    "FC405": {"loops": False},
+}
 
 
 def compiled(write_flow: Writer, text: str) -> Compilation:
@@ -30,6 +33,7 @@ def findings(result: Compilation, item: Code) -> list[Diagnostic]:
     if item.target and result.plan is not None:
         able = replace(get_capabilities(item.target), **NARROWER.get(item.code, {}))
         found.extend(check_capabilities(result.plan, able))
+        found.extend(get_backend(item.target).check(result.plan))
     return found
 
 
@@ -68,7 +72,7 @@ def test_every_code_that_the_compiler_gives_is_registered() -> None:
 
     root = Path(str(flowc.__file__)).parent
     used = set()
-    for file in [*(root / "compiler").rglob("*.py"), *(root / "backends").glob("*.py")]:
+    for file in [*(root / "compiler").rglob("*.py"), *(root / "backends").rglob("*.py")]:
         if "codes" not in file.parts:
             used |= set(re.findall(r'"(FC\d{3})"', file.read_text()))
     assert used == set(CODES)

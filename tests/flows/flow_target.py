@@ -74,7 +74,7 @@ class RunView:
 
         found = set()
         for step in self.folder.iterdir():
-            if step.is_dir():
+            if step.is_dir() and step.name != "slurm":  # where the jobs of a run on Slurm keep their accounts
                 found.update(str(Address.parse(f"{step.name}/{task.name}")) for task in step.iterdir() if task.is_dir())
         return found
 

@@ -42,7 +42,7 @@ EXTERNAL_IN_FUNCTIONS = {
 # What the parts that only read a Plan and write files may see of the other rooms.
 EMITTERS = ("backends/base.py", "backends/argo", "backends/batch", "backends/slurm")
 EMITTERS_SEE = {
-    "compiler": {"plan", "diagnostics"},
+    "compiler": {"plan", "quantities", "diagnostics"},
     "runtime": {"contract", "address"},
     "dsl": set(),
     "client": set(),

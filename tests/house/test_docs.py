@@ -30,7 +30,7 @@ def generate() -> ModuleType:
 
 def test_generated_pages_are_current(generate: ModuleType) -> None:
     pages = generate.pages()
-    assert {page.name for page in pages} == {"dsl.md", "cli.md", "diagnostics.md"}
+    assert {page.name for page in pages} == {"dsl.md", "cli.md", "diagnostics.md", "slurm.md"}
     for page, text in pages.items():
         assert page.read_text("utf-8") == text, f"{page.name} is old; run make docs"
 

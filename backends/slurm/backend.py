@@ -1,0 +1,65 @@
+"""The Slurm target: from the Plan to sbatch scripts, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...compiler.diagnostics import Diagnostic
+from ...compiler.plan import Plan
+from ..base import Capabilities, EmitSettings
+from .capabilities import CAPABILITIES
+
+PLAN = "plan.json"
+SUBMIT = "submit.sh"
+STEPS = "steps/"
+
+
+@dataclass(frozen=True)
+class SlurmBackend:
+    """Slurm, by one sbatch script a step. See `flowc.backends.base.Backend`."""
+
+    @property
+    def name(self) -> str:
+        return CAPABILITIES.target
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
+
+    def check(self, plan: Plan) -> list[Diagnostic]:
+        """FC409 to FC411: values that sbatch would misread, options that are flowc's, scripts that are too large."""
+        from .options import problems
+        from .sizes import size_problems
+
+        found = [
+            Diagnostic(item.code, f"step {step.name!r}: {item.message}", step.span, item.help)
+            for step in plan.steps
+            for item in problems(step)
+        ]
+        return [*found, *size_problems(plan)]
+
+    def check_settings(self, plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
+        """Nothing: no setting matters to what sbatch takes."""
+        return []
+
+    def emit(self, plan: Plan, settings: EmitSettings) -> dict[str, bytes]:
+        """``submit.sh``, ``steps/``, the Plan and the code."""
+        from ..bundle import code_files
+        from .script import step_script, submit_script
+
+        if self.check(plan):
+            raise ValueError(f"{plan.name} has errors for Slurm")
+        out = {f"{STEPS}{step.name}.sbatch": step_script(plan, step).encode() for step in plan.steps}
+        out[SUBMIT] = submit_script(plan, settings).encode()
+        out[PLAN] = plan.dumps().encode()
+        return out | code_files(self.name, plan.name, settings)
+
+    def read(self, files: Mapping[str, bytes]) -> Plan:
+        """The Plan in ``plan.json``, which every script must describe."""
+        from .reading import read_files
+
+        return read_files(files)
+
+
+BACKEND = SlurmBackend()

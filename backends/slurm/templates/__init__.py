@@ -1,0 +1,1 @@
+"""The texts of job scripts and of ``submit.sh``, for jinja2."""

@@ -1,0 +1,15 @@
+#!/bin/bash
+# Starts a run of the flow DaskFlow on the Slurm cluster of this machine.
+# What it is for: Count how many steps numbers take to 1 (Collatz), on every node at once.
+#
+#   ./submit.sh [--datastore DIR] [--wait] [--NAME VALUE ...]
+#
+# DIR is a folder that all nodes see. --wait follows the run and exits with its result.
+#   --nodes  (whole number) Size of the gang
+#   --limit  (whole number) Largest number
+# Written by `flowc compile`.
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$here/code/flowc.zip${PYTHONPATH:+:$PYTHONPATH}"
+exec "${FLOWC_PYTHON:-python3}" -m flowc.runtime slurm submit "$here" "$@"

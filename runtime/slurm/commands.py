@@ -1,0 +1,252 @@
+"""Slurm's own programs. Arguments are lists; nothing passes through a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+from ...dsl import FlowcError
+from .. import contract
+
+_CLEARED = ("SLURM", "SBATCH_", "SRUN_", "SQUEUE_", "SCANCEL_", "SALLOC_")
+_KEPT = frozenset(
+    ["SLURM_CONF", "SLURM_CONF_SERVER", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION"]
+)
+"""Where the cluster is, and what a user of many sites says there once for all jobs."""
+
+_AWAY = re.compile(
+    "unable to contact|socket timed out|connection refused|connection reset|transport endpoint|zero bytes were"
+    "|not responding|unexpected message|temporarily unable|temporarily unavailable|try again|communication"
+    "|no route to host|timed out|no such file or directory.*munge|munge.*(connect|socket)"
+    "|(controller|daemon).*(down|not running|backup)|failed to connect|unable to establish",
+    re.IGNORECASE,
+)
+_PATIENCE = 600.0
+_LONGEST_ANSWER = 120.0
+
+
+class SlurmError(FlowcError):
+    """Slurm does not do what was asked."""
+
+
+class SlurmMissing(SlurmError):
+    """There is no Slurm on this machine."""
+
+
+class ControllerAway(SlurmError):
+    """The controller does not answer, for as long as one may wait for it."""
+
+
+class Answer(NamedTuple):
+    """What a program of Slurm said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def away(self) -> bool:
+        """Whether the same may well succeed later."""
+        return self.code != 0 and _AWAY.search(self.err) is not None
+
+
+class LiveJob(NamedTuple):
+    """A job, or some tasks of an array, that the queue holds: ``id`` as scancel takes it."""
+
+    id: str
+    state: str
+    reason: str
+    name: str
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what belongs to the job that one is in.
+
+    sbatch would hand SLURM_* on to the new job, whose srun would then go by the old job's numbers.
+    """
+    return {name: value for name, value in environ.items() if name in _KEPT or not name.startswith(_CLEARED)}
+
+
+def own_job(environ: Mapping[str, str]) -> Optional[str]:
+    """The id of the job that this process is part of, as Slurm's programs take it; None outside a job."""
+    if environ.get("SLURM_ARRAY_JOB_ID") and environ.get("SLURM_ARRAY_TASK_ID"):
+        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return environ.get("SLURM_JOB_ID") or None
+
+
+class Commands:
+    """What flowc asks of Slurm.
+
+    Parameters
+    ----------
+    patience : float, optional
+        Seconds for which a controller that does not answer is asked again; else FLOWC_SLURM_PATIENCE, else 600.
+    """
+
+    def __init__(self, patience: Optional[float] = None) -> None:
+        if patience is None:
+            patience = contract.seconds(contract.SLURM_PATIENCE) or _PATIENCE
+        self.patience = patience
+
+    def submit(
+        self, arguments: Sequence[str], environment: Mapping[str, str], name: str, go_on: Callable[[], None]
+    ) -> str:
+        """Submit a job, exactly once, and give its id.
+
+        Parameters
+        ----------
+        arguments : sequence of str
+            Those of sbatch.
+        name : str
+            Of the job; it tells whether a submission of which no answer came has arrived.
+        go_on : callable
+            Called before each further try; raises what there is to say where the job is not wanted any more.
+
+        Raises
+        ------
+        SlurmError
+            If Slurm refuses it.
+        ControllerAway
+            If the controller stays away.
+        """
+        command = ["sbatch", "--parsable", *arguments]
+
+        def again() -> Optional[str]:
+            go_on()
+            return self.find(name)
+
+        answer = self._ask(command, environment, again)
+        if isinstance(answer, str):
+            return answer
+        if answer.code != 0:
+            raise SlurmError(f"Slurm refused the job {name}: {_said(answer)}")
+        return answer.out.strip().splitlines()[-1].split(";")[0]
+
+    def find(self, name: str) -> Optional[str]:
+        """The id of the job or array of that name that the controller still knows, whatever became of it."""
+        answer = self._run(["squeue", "--noheader", "--states=all", f"--name={name}", "--format=%i"])
+        if answer.code != 0:
+            if answer.away:
+                raise ControllerAway(_said(answer))
+            raise SlurmError(f"squeue failed: {_said(answer)}")
+        ids = [line.strip().split("_")[0] for line in answer.out.splitlines() if line.strip()]
+        return ids[0] if ids else None
+
+    def live(self, user: str, prefix: str) -> list[LiveJob]:
+        """The user's jobs that wait or run and whose names begin with ``prefix``."""
+        answer = self._asked(["squeue", "--noheader", f"--user={user}", "--format=%i|%T|%r|%j"])
+        found = []
+        for line in answer.out.splitlines():
+            id_, _, rest = line.strip().partition("|")
+            state, _, rest = rest.partition("|")
+            reason, _, name = rest.rpartition("|")
+            if name.startswith(prefix):
+                found.append(LiveJob(id_, state, reason, name))
+        return found
+
+    def is_live(self, job: str) -> bool:
+        """Whether a job waits or runs."""
+        return bool(self._states(job))
+
+    def is_running(self, job: str) -> bool:
+        """Whether a job runs now; one that was put back into the queue does not."""
+        return "RUNNING" in self._states(job)
+
+    def _states(self, job: str) -> list[str]:
+        answer = self._run(["squeue", "--noheader", f"--jobs={job}", "--format=%T"])
+        if answer.code != 0:
+            if answer.away:
+                raise ControllerAway(_said(answer))
+            return []
+        return answer.out.split()
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel jobs; those that are gone already do not matter."""
+        for at in range(0, len(jobs), 100):
+            self._asked(["scancel", "--quiet", *jobs[at : at + 100]], tolerant=True)
+
+    def signal_steps(self, job: str, name: str) -> None:
+        """Send a signal to all tasks of a job that srun has started, and not to its script."""
+        self._run(["scancel", "--quiet", f"--signal={name}", job])
+
+    def requeue(self, job: str) -> bool:
+        """Put a job back into the queue, to start anew; whether Slurm does it."""
+        return self._asked(["scontrol", "requeue", job], tolerant=True).code == 0
+
+    def show(self, job: str) -> dict[str, str]:
+        """What the controller knows of a job; empty where it knows nothing, any more or at all."""
+        answer = self._run(["scontrol", "--oneliner", "show", "job", job])
+        if answer.code != 0:
+            return {}
+        line = answer.out.strip().splitlines()[-1] if answer.out.strip() else ""
+        return dict(pair for word in line.split(" ") if len(pair := word.split("=", 1)) == 2)
+
+    def max_array(self) -> int:
+        """How many tasks an array may have."""
+        answer = self._asked(["scontrol", "show", "config"])
+        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer.out, re.MULTILINE)
+        return max(1, int(found.group(1))) if found else 1000
+
+    # Asking -----------------------------------------------------------------------------------------------------------
+
+    def _asked(self, command: Sequence[str], *, tolerant: bool = False) -> Answer:
+        answer = self._ask(command, None, lambda: None)
+        assert isinstance(answer, Answer)
+        if answer.code != 0 and not tolerant:
+            raise SlurmError(f"{command[0]} failed: {_said(answer)}")
+        return answer
+
+    def _ask(
+        self, command: Sequence[str], environment: Optional[Mapping[str, str]], again: Callable[[], Optional[str]]
+    ) -> Answer | str:
+        """Run a command until the controller answers; ``again`` may have the answer before another try."""
+        until = time.monotonic() + self.patience
+        wait = 0.5
+        answer = self._run(command, environment)
+        while answer.away:
+            if time.monotonic() + wait > until:
+                raise ControllerAway(f"Slurm's controller has not answered for {self.patience:g} s: {_said(answer)}")
+            time.sleep(wait)
+            wait = min(2 * wait, 30.0)
+            try:
+                found = again()
+            except ControllerAway:
+                continue
+            if found is not None:
+                return found
+            answer = self._run(command, environment)
+        return answer
+
+    def _run(self, command: Sequence[str], environment: Optional[Mapping[str, str]] = None) -> Answer:
+        import subprocess
+
+        env = clean_environment(os.environ if environment is None else environment)
+        # Ids of arrays in full, not with "..." in the middle.
+        env["SLURM_BITSTR_LEN"] = "0"
+        if command[0] == "sbatch":
+            del env["SLURM_BITSTR_LEN"]
+        try:
+            done = subprocess.run(  # noqa: S603 (a list of words, no shell)
+                list(command),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=_LONGEST_ANSWER,
+            )
+        except FileNotFoundError:
+            raise SlurmMissing(
+                f"there is no {command[0]} on this machine's PATH; run this where Slurm's programs are"
+            ) from None
+        except subprocess.TimeoutExpired:
+            return Answer(1, "", f"{command[0]} timed out")
+        return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+def _said(answer: Answer) -> str:
+    lines = [line.strip() for line in (answer.err or answer.out).splitlines() if line.strip()]
+    text = "; ".join(lines[-3:]) or f"exit code {answer.code}"
+    return text.replace("sbatch: error: ", "").replace("Batch job submission failed: ", "")

@@ -1,0 +1,350 @@
+"""What a job does: it runs the attempts of its task, one after the other, and submits what follows from the last.
+
+The process is the job's script itself (which replaces itself by it), so the signals that Slurm sends to the script come
+here. It waits in one place for signals, the end of the attempt and the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Optional
+
+from ...dsl import FlowcError
+from .. import contract
+from ..address import Address, parse_index
+from ..datastore import open_datastore
+from ..lineage import Lineage
+from ..outline import ContractError, StepOutline
+from ..record import Record
+from ..report import PREEMPTED, RANK_LOST, Failure
+from ..runs import FAILED, read_run
+from .attempt import HEARD, Attempt, End, say
+from .cancelling import cancel_others
+from .commands import Commands, SlurmError, own_job
+from .journal import Journal
+from .submission import RunOver, Submitter, find_done
+
+MAX_PREEMPTIONS = 20
+"""So many times an attempt may be asked to end from outside and be made again without using up ``@retry``."""
+
+CANCELLED = "Cancelled"
+"""Type of the failure of a task whose job was cancelled."""
+
+LOST = "JobLost"
+"""Type of the failure of a task whose job ended without a word of its own."""
+
+_PARENTS = 8.0
+"""Seconds within which the records of the tasks before must show on this machine; shared folders are not instant."""
+
+_REASON = 1.0
+
+
+def supervise(step: str, command: Sequence[str], commands: Optional[Commands] = None) -> int:
+    """Run a step's task to its end and see to what follows; returns the job's exit code.
+
+    Raises
+    ------
+    FlowcError
+        If the job does not fit its run, or the run cannot be read.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    datastore = open_datastore()
+    run = read_run(datastore, _required(contract.FLOW_NAME), _required(contract.RUN_ID))
+    return Job(Journal(datastore, run), step, command, commands or Commands()).run()
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ContractError(f"{name} is not set: jobs of a run are submitted by submit.sh or by `flowc submit`")
+    return value
+
+
+class Job:
+    """One job at work.
+
+    Attributes
+    ----------
+    address : Address
+        Its task; of a gang, without the rank.
+    ranks : list of Address
+        The task alone, or all ranks of the gang.
+    taken_away : bool
+        Slurm ends the job: nothing more can be begun in it.
+    warned : bool
+        Its time limit is near.
+    """
+
+    def __init__(self, journal: Journal, step: str, command: Sequence[str], commands: Commands) -> None:
+        self.journal = journal
+        self.run_info = journal.run
+        self.outline = self.run_info.outline
+        self.records = self.run_info.records(journal.datastore)
+        self.commands = commands
+        self.command = list(command)
+        if step not in self.outline:
+            raise ContractError(
+                f"flow {self.run_info.flow} has no step {step!r}; it has {', '.join(self.outline.steps)}"
+            )
+        self.step: StepOutline = self.outline[step]
+        self.address = _address(step)
+        self.job = own_job(os.environ) or f"pid{os.getpid()}"
+        self.ranks: list[Address] = []
+        self.taken_away = False
+        self.warned = False
+
+    @property
+    def gang(self) -> bool:
+        """Whether it is a gang."""
+        return self.step.kind == "gang"
+
+    @property
+    def first(self) -> Address:
+        """The task, or rank 0 of the gang."""
+        return self.ranks[0]
+
+    def run(self) -> int:
+        """Do what is left to do; returns the exit code."""
+        if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+            from .outcome import BEGUN
+
+            say(BEGUN[len("flowc: ") :])
+        if self.journal.has_ended:
+            self.journal.tell()
+            say("the run has ended; nothing is left to do")
+            return 1
+        try:
+            if not self._claim():
+                return 0
+            self._find_ranks()
+            record = find_done(self.run_info, self.records, self.address)
+            if record is None:
+                self._check_parents()
+                record = self._attempts()
+                if record is None:
+                    return 1
+            self._consequences(record)
+            return 0
+        except RunOver as error:
+            say(str(error))
+            return 1
+        except FlowcError as error:
+            self._fail(Failure(str(self.address), 0, type(error).__name__, str(error)))
+            return 1
+
+    # Before -----------------------------------------------------------------------------------------------------------
+
+    def _claim(self) -> bool:
+        """Make sure that no other job does the same; False where another one has done it, or does it."""
+        number = 0
+        while True:
+            holder = self.journal.claim(self.address, self.job, number)
+            if holder is None:
+                return True
+            # Two jobs for one task can only come from a submission that seemed lost and was not.
+            say(f"job {holder} is at work on {self.address} already")
+            while self.commands.is_live(holder):
+                if self.journal.has_ended:
+                    raise RunOver("the run has ended")
+                self._pause(5.0)
+            if find_done(self.run_info, self.records, self.address) is not None:
+                return False
+            number += 1
+
+    def _find_ranks(self) -> None:
+        if not self.gang:
+            self.ranks = [self.address]
+            return
+        control = Address(self.address.step, (*self.address.index, 0), self.address.round)
+        depth = len(control.index) - 1
+        size = self._patiently(lambda: Lineage(self.outline, self.records, control).width(depth))
+        self.ranks = [Address(control.step, (*self.address.index, rank), control.round) for rank in range(size)]
+
+    def _check_parents(self) -> None:
+        """A task trusts the records of those before it, not the scheduler: that an unknown job went well, Slurm says
+        of every job that it has forgotten."""
+
+        def look() -> int:
+            lineage = Lineage(self.outline, self.records, self.first)
+            if self.step.joins is None:
+                lineage.parent()
+            else:
+                for number in range(lineage.branches()):
+                    lineage.branch(number)
+            return 0
+
+        self._patiently(look)
+
+    def _patiently(self, look: object) -> int:
+        assert callable(look)
+        wait, until = 0.1, time.monotonic() + _PARENTS
+        while True:
+            try:
+                found: int = look()
+                return found
+            except ContractError:
+                if time.monotonic() > until:
+                    raise
+            self._pause(wait)
+            wait *= 2
+
+    def _pause(self, seconds: float) -> None:
+        """Wait; SIGTERM ends it with the job."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            found = signal.sigtimedwait(HEARD, left)
+            if found is None:
+                return
+            if found.si_signo in (signal.SIGTERM, signal.SIGINT):
+                self._asked_to_end(None)
+                raise RunOver("the job was taken away")
+            if found.si_signo == signal.SIGUSR1:
+                self.warned = True
+
+    # Attempts ---------------------------------------------------------------------------------------------------------
+
+    def _attempts(self) -> Optional[Record]:
+        """Make attempts until one is done; None where the task has failed for good or the job is taken away."""
+        retry, caught = self.step.retry, None
+        times = 0 if retry is None else retry.times
+        while True:
+            before = self.records.attempts(self.first)
+            failed = self.journal.failed(self.address, before)
+            preempted = len(before) - failed
+            left = max(0, times - failed)
+            number = before[-1] + 1 if before else 0
+            end = self._attempt(number, left, caught)
+            if end.failure is None and not end.left:
+                record = find_done(self.run_info, self.records, self.address)
+                assert record is not None
+                return record
+            if end.left:
+                return None
+            failure = end.failure
+            assert failure is not None
+            if self.journal.has_ended:
+                raise RunOver("the run has ended")
+            say(str(failure))
+            if caught is None and failure.type == PREEMPTED and times and preempted < MAX_PREEMPTIONS:
+                self.journal.set_preempted(self.address, number)
+                if self.warned:
+                    self._start_anew("the job's time limit is near")
+                    return None
+                continue
+            self.journal.set_failed(self.address, number)
+            if caught is None and left and failure.type == RANK_LOST:
+                # Its node is likely gone, and this allocation has no other.
+                self._start_anew("a rank was lost")
+                return None
+            if caught is None and left:
+                assert retry is not None
+                self._pause(retry.wait_before(failed + 1))
+                if self.journal.has_ended:
+                    raise RunOver("the run has ended")
+            elif caught is None and self.step.catch is not None:
+                caught = {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
+            else:
+                self._fail(failure)
+                return None
+
+    def _start_anew(self, why: str) -> None:
+        """Give the job back to Slurm, which starts it again, perhaps elsewhere; dependants wait on."""
+        say(f"{why}; the task goes on in a new start of the job")
+        if not self.commands.requeue(self.job):
+            text = f"{why}, and Slurm does not start the job again (--no-requeue?)"
+            self._fail(Failure(str(self.first), 0, PREEMPTED, text))
+            return
+        # Slurm ends this process; an exit code of its own would end the job.
+        signal.sigtimedwait({signal.SIGTERM}, 120.0)
+
+    def _attempt(self, number: int, left: int, caught: Optional[dict[str, str]]) -> End:
+        for address in self.ranks[:1]:
+            self.journal.datastore.create_folder(self.records.folder(address, number))
+        return Attempt(self, number, left, caught).run()
+
+    def is_done(self, number: int) -> bool:
+        """Whether every rank has committed its record in this attempt."""
+        return not self.late(number)
+
+    def late(self, number: int) -> list[Address]:
+        """The ranks that have not."""
+        found = []
+        for address in self.ranks:
+            record = self.records.read(address, number)
+            if record is None or not record.done:
+                found.append(address)
+        return found
+
+    # Ending -----------------------------------------------------------------------------------------------------------
+
+    def asked_to_end(self, attempt: int) -> None:
+        """Slurm ends the job: find out why, and say so while there is time."""
+        self._asked_to_end(attempt)
+
+    def _asked_to_end(self, attempt: Optional[int]) -> None:
+        if self.taken_away:
+            return
+        self.taken_away = True
+        if self.journal.has_ended:
+            return
+        why, requeue = self._why_ended()
+        address = str(self.first if self.ranks else self.address)
+        if why == "":
+            text = f"job {self.job} was cancelled from outside (scancel)"
+            self._fail(Failure(address, attempt or 0, CANCELLED, text))
+        elif why == "TIME LIMIT":
+            text = f"job {self.job} reached its time limit; give the step more time"
+            self._fail(Failure(address, attempt or 0, "Timeout", text))
+        elif requeue:
+            say(f"the job is ended from outside ({(why or 'nobody says why').lower()}) and may start again")
+        else:
+            text = f"job {self.job} was ended by Slurm: {(why or 'nobody says why').lower()}"
+            self._fail(Failure(address, attempt or 0, LOST, text))
+
+    def _why_ended(self) -> tuple[Optional[str], bool]:
+        """What Slurm ends the job for, empty where somebody cancelled it and None where it does not say; and whether it
+        may start the job again.
+
+        While a job is ending, the controller shows nothing but that. Its reason stands in the job's output.
+        """
+        from .outcome import cancelled_for
+
+        until = time.monotonic() + _REASON
+        why = cancelled_for()
+        while why is None and time.monotonic() < until:
+            time.sleep(0.05)
+            why = cancelled_for()
+        if why in ("", "TIME LIMIT"):
+            return why, False
+        known = self.commands.show(self.job)
+        state = known.get("JobState", "")
+        if why is None and state in ("CANCELLED", "TIMEOUT"):
+            return ("" if state == "CANCELLED" else "TIME LIMIT"), False
+        return why, known.get("Requeue") != "0"
+
+    def _fail(self, failure: Failure) -> None:
+        say(str(failure))
+        if not self.journal.end(FAILED, time.time(), failure):
+            return
+        try:
+            cancel_others(self.journal, self.commands, self.job)
+        except SlurmError as error:
+            say(f"the run's other jobs could not be cancelled, and end when they come to it: {error}")
+
+    def _consequences(self, record: Record) -> None:
+        region = os.environ.get(contract.SLURM_REGION)
+        Submitter(self.journal, self.commands).draw(self.address, record, region)
+
+
+def _address(step: str) -> Address:
+    try:
+        index = parse_index(os.environ.get(contract.SLURM_INDEX, ""))
+        base = os.environ.get(contract.SLURM_BASE)
+        if base:
+            index = (*index, int(base) + int(_required("SLURM_ARRAY_TASK_ID")))
+        return Address(step, index, int(os.environ.get(contract.ROUND) or 1))
+    except ValueError as error:
+        raise ContractError(f"the job's place in the flow cannot be read from its environment: {error}") from error

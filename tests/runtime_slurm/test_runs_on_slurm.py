@@ -1,0 +1,393 @@
+"""What only a real Slurm can show: arrays, lost nodes, a controller that is away, cancelled and forgotten jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flow_slurm import Slurm
+from flow_target import RunView
+
+HEAD = """
+import os, sys, time
+from flowc import FlowSpec, Parameter, catch, checkpoint, current, parallel, retry, slurm, step, timeout
+
+
+def wait_for(path, seconds=60):
+    until = time.time() + seconds
+    while not os.path.exists(path):
+        assert time.time() < until, path
+        time.sleep(0.05)
+"""
+
+FAN = """
+class FanFlow(FlowSpec):
+    width = Parameter("width", default=3)
+    word = Parameter("word", default="")
+    folder = Parameter("folder", default="")
+
+    @step
+    def start(self):
+        self.items = list(range(self.width))
+        self.next(self.work, foreach="items")
+
+    @step
+    def work(self):
+        self.square = self.input ** 2
+        self.next(self.more)
+
+    @step
+    def more(self):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.total = sum(i.square for i in inputs)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        print(self.word)
+
+
+if __name__ == "__main__":
+    FanFlow()
+"""
+
+
+def write(target: Slurm, text: str) -> Path:
+    file = target.folder / "flow.py"
+    file.write_text(HEAD + text)
+    return file
+
+
+def submitted(target: Slurm, file: Path, *options: str) -> str:
+    """Submit a flow and give the run's id at once."""
+    done = target.command("submit", str(file), "--target", "slurm", "--datastore", str(target.root), *options)
+    assert done.returncode == 0, done.said
+    return done.stdout.strip()
+
+
+def status(target: Slurm, flow: str, run: str) -> dict[str, Any]:
+    """What ``flowc status`` says."""
+    done = target.command("status", f"{flow}/{run}", "--json", "--datastore", str(target.root))
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def ended(target: Slurm, flow: str, run: str, seconds: float = 90) -> dict[str, Any]:
+    """What ``flowc status`` says once the run is over."""
+    return until(lambda: (s := status(target, flow, run))["state"] != "running" and s, seconds, "the run goes on", 0.5)
+
+
+def until(look: Callable[[], Any], seconds: float, what: str, period: float = 0.1) -> Any:
+    """The first good answer."""
+    last = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < last, what
+        time.sleep(period)
+    return found
+
+
+def queue(target: Slurm) -> list[str]:
+    """What the controller still has to do."""
+    return [line for line in target.cluster.run(["squeue", "-h"]).stdout.splitlines() if line]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_foreach_of_200_through_arrays(on_slurm: Slurm) -> None:
+    on_slurm.patience = 280.0
+    run = on_slurm.run(write(on_slurm, FAN), params={"width": 200})
+    assert run.artifact("join", "total") == sum(n * n for n in range(200))
+    assert len(run.done()) == 403
+    jobs = sorted(file.name for file in (run.folder / "slurm" / "jobs").iterdir())
+    assert jobs == ["end._.json", "join._.json", "more._.c0.json", "start._.json", "work._.c0.json"]
+
+
+def test_values_of_parameters_arrive_unchanged_where_arrays_are_small(on_slurm: Slurm, slurm: Any) -> None:
+    word = """a  "b" 'c' $(touch pwned) `touch pwned`, x=1,2 # no; \\n %j %% ü→ \t\n2nd line & | > * ~ ${HOME}"""
+    with slurm.changed(MaxArraySize=4):
+        run = on_slurm.run(write(on_slurm, FAN), params={"word": word, "width": 6})
+    assert run.info["parameters"]["word"] == word
+    assert run.log("end", "stdout") == word + "\n"
+    assert not list(on_slurm.folder.rglob("pwned"))
+    assert run.artifact("join", "total") == 55
+    jobs = sorted(file.name for file in (run.folder / "slurm" / "jobs").glob("work*"))
+    assert jobs == ["work._.c0.json", "work._.c4.json"]
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(on_slurm: Slurm) -> None:
+    file = write(on_slurm, FAN)
+    runs = [submitted(on_slurm, file, "--width", str(width)) for width in (2, 3)]
+    assert runs == ["1", "2"]
+    for run, total in zip(runs, (1, 5)):
+        assert ended(on_slurm, "FanFlow", run)["state"] == "done"
+        view = RunView("FanFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+        assert view.artifact("join", "total") == total
+
+
+INSIDE = """
+class InsideFlow(FlowSpec):
+    @step
+    def start(self):
+        self.items = [2, 3]
+        self.next(self.outer, foreach="items")
+
+    @step
+    def outer(self):
+        self.inner_items = list(range(self.input))
+        self.next(self.inner, foreach="inner_items")
+
+    @step
+    def inner(self):
+        if self.input == 2:
+            print("this one fails", file=sys.stderr, flush=True)
+            raise ValueError("in the middle")
+        time.sleep(60)
+        self.next(self.inner_join)
+
+    @step
+    def inner_join(self, inputs):
+        self.next(self.outer_join)
+
+    @step
+    def outer_join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    InsideFlow()
+"""
+
+
+def test_a_failure_deep_inside_ends_everything(on_slurm: Slurm) -> None:
+    run = on_slurm.run(write(on_slurm, INSIDE), expect="failed")
+    failure = run.status["failure"]
+    assert (failure["address"], failure["type"], failure["exit_code"]) == ("inner/1.2", "ValueError", 1)
+    assert "this one fails" in failure["last_lines"]
+    assert "in the middle" in run.finished.said
+    until(lambda: not queue(on_slurm), 15, "jobs are left in the queue")
+    assert not {"inner_join/0", "outer_join", "end"} & run.started()
+    shown = on_slurm.command("show", "InsideFlow/1", "--datastore", str(on_slurm.root))
+    assert "failed" in shown.stdout and "in the middle" in shown.stdout
+
+
+SLEEPER = """
+class SleepFlow(FlowSpec):
+    folder = Parameter("folder", default="")
+
+    @step
+    def start(self):
+        open(os.path.join(self.folder, "begun"), "w").close()
+        wait_for(os.path.join(self.folder, "go"), 100)
+        self.items = [1, 2]
+        self.next(self.work, foreach="items")
+
+    @step
+    def work(self):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    SleepFlow()
+"""
+
+
+@pytest.fixture
+def sleeping(on_slurm: Slurm) -> Iterator[tuple[Slurm, str]]:
+    """A run whose first step waits for a file."""
+    run = submitted(on_slurm, write(on_slurm, SLEEPER), "--folder", str(on_slurm.folder))
+    until((on_slurm.folder / "begun").exists, 30, "the first step never began")
+    yield on_slurm, run
+
+
+def job_of(target: Slurm, run: str, key: str) -> str:
+    """The id of one of the run's jobs."""
+    file = next(target.root.glob(f"*/{run}/slurm/jobs/{key}.json"))
+    return str(json.loads(file.read_text())["job"])
+
+
+def test_a_cancelled_job_ends_its_run(sleeping: tuple[Slurm, str]) -> None:
+    target, run = sleeping
+    target.cluster.run(["scancel", job_of(target, run, "start._")])
+    found = ended(target, "SleepFlow", run, 20)
+    assert found["state"] == "failed"
+    assert (found["failure"]["address"], found["failure"]["type"]) == ("start", "Cancelled")
+    until(lambda: not queue(target), 15, "jobs are left in the queue")
+
+
+def test_flowc_cancel_interrupts_a_run_which_can_be_resumed(sleeping: tuple[Slurm, str]) -> None:
+    target, run = sleeping
+    said = target.command("cancel", f"SleepFlow/{run}", "--datastore", str(target.root))
+    assert said.returncode == 0 and "resume" in said.stderr
+    assert status(target, "SleepFlow", run)["state"] == "interrupted"
+    until(lambda: not queue(target), 15, "jobs are left in the queue")
+    (target.folder / "go").touch()
+    resumed = target.command("resume", f"SleepFlow/{run}", "--wait", "--datastore", str(target.root))
+    assert resumed.returncode == 0, resumed.said
+
+
+def test_a_controller_that_is_away_is_waited_for(sleeping: tuple[Slurm, str], slurm: Any) -> None:
+    target, run = sleeping
+    # One that crashes would forget what it was given in its last seconds.
+    slurm.stop_controller()
+    try:
+        (target.folder / "go").touch()
+        # The step is done, and its job finds nobody to give the next jobs to.
+        until(lambda: list(target.root.glob(f"*/{run}/start/_/0/record.json")), 20, "start was not done")
+        time.sleep(3)
+    finally:
+        slurm.start_controller()
+    assert ended(target, "SleepFlow", run)["state"] == "done"
+    jobs = sorted(file.stem for file in target.root.glob(f"*/{run}/slurm/jobs/*.json"))
+    assert jobs == ["end._", "join._", "start._", "work._.c0"]
+    assert len(list(target.root.glob(f"*/{run}/work/*/*/record.json"))) == 2
+
+
+def test_a_task_whose_parent_slurm_has_forgotten_looks_for_itself(sleeping: tuple[Slurm, str]) -> None:
+    target, run = sleeping
+    folder = next(target.root.glob(f"*/{run}"))
+    settings = json.loads((folder / "slurm" / "run.json").read_text())
+    environment = {
+        **target.cluster.env,
+        "FLOWC_PYTHON": sys.executable,
+        "FLOWC_DATASTORE": str(target.root),
+        "FLOWC_FLOW_NAME": "SleepFlow",
+        "FLOWC_RUN_ID": run,
+        "FLOWC_FLOW_FILE": settings["code"] + "/flow/flow.py",
+        "FLOWC_SLURM_INDEX": "",
+        "PYTHONPATH": settings["code"],
+    }
+    # Slurm counts a dependency on a job that it does not know as met.
+    words = ["sbatch", "--dependency=afterok:987654", "--output=/dev/null", settings["code"] + "/steps/join.sbatch"]
+    done = target.cluster.run(words, environment)
+    assert done.returncode == 0, done.stderr
+    found = ended(target, "SleepFlow", run, 40)
+    assert found["failure"]["type"] == "ContractError"
+    assert "no record says that start is done" in found["failure"]["message"]
+    until(lambda: not queue(target), 15, "jobs are left in the queue")
+
+
+def test_a_job_that_dies_without_a_word_is_found_out(sleeping: tuple[Slurm, str], slurm: Any) -> None:
+    target, run = sleeping
+    node = slurm.wait_state(job_of(target, run, "start._"), "RUNNING").nodes
+    index = next(i for i, each in enumerate(slurm.nodes) if each.name in node)
+    slurm.kill_node(index)
+    slurm.run(["scontrol", "update", f"nodename={slurm.nodes[index].name}", "state=down", "reason=off"])
+    found = ended(target, "SleepFlow", run, 60)
+    assert (found["state"], found["failure"]["type"]) == ("failed", "JobLost")
+    assert "NODE_FAIL" in found["failure"]["message"]
+    runs = target.command("runs", "--datastore", str(target.root))
+    assert "failed" in runs.stdout
+
+
+GANG = """
+class GangFlow(FlowSpec):
+    folder = Parameter("folder", default="")
+    seconds = Parameter("seconds", default=10)
+
+    @step
+    def start(self):
+        self.size = 3
+        self.next(self.train, num_parallel=self.size)
+
+    @retry(times=2, minutes_between_retries=0)
+    @checkpoint
+    @slurm(time="LIMIT")
+    @parallel
+    @step
+    def train(self):
+        at = os.path.join(current.checkpoint.directory, "at")
+        self.began_at = int(open(at).read()) if current.checkpoint.is_loaded else 0
+        self.host = os.uname().nodename
+        for done in range(self.began_at + 1, self.seconds + 1):
+            time.sleep(1)
+            with open(at, "w") as file:
+                file.write(str(done))
+            current.checkpoint.save()
+            if self.index == 0:
+                open(os.path.join(self.folder, "at-%d" % done), "w").close()
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.began_at = inputs[0].began_at
+        self.hosts = [i.host for i in inputs]
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    GangFlow()
+"""
+
+
+def ended_in_a_hurry(target: Slurm, slurm: Any, run: str, job: str) -> dict[str, Any]:
+    """The end of a run, one job of which is put back into the queue: Slurm would let it wait there for two minutes."""
+
+    def look() -> Any:
+        if slurm.details(job).get("Reason") == "BeginTime":
+            slurm.run(["scontrol", "update", f"jobid={job}", "starttime=now"])
+        found = status(target, "GangFlow", run)
+        return found["state"] != "running" and found
+
+    found: dict[str, Any] = until(look, 220, "the run goes on", 1.0)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_gang_goes_on_elsewhere_when_a_node_loses_its_power(on_slurm: Slurm, slurm: Any) -> None:
+    file = write(on_slurm, GANG.replace("LIMIT", "00:10:00"))
+    run = submitted(on_slurm, file, "--folder", str(on_slurm.folder))
+    until((on_slurm.folder / "at-3").exists, 60, "the gang never came that far")
+    job = job_of(on_slurm, run, "train._")
+    names = [node.name for node in slurm.nodes]
+    at_work = slurm.run(["scontrol", "show", "hostnames", slurm.details(job)["NodeList"]]).stdout.split()
+    # Not the first node, on which the job's script runs: there Slurm alone can start it again.
+    gone = at_work[1]
+    slurm.kill_node(names.index(gone))
+    slurm.run(["scontrol", "update", f"nodename={gone}", "state=down", "reason=off"])
+    assert ended_in_a_hurry(on_slurm, slurm, run, job)["state"] == "done"
+    view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    assert view.artifact("join", "began_at") >= 2
+    hosts = view.artifact("join", "hosts")
+    assert gone not in hosts and len(set(hosts)) == 3
+    assert view.attempts("train/0") == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_gang_saves_itself_from_its_time_limit(on_slurm: Slurm, slurm: Any) -> None:
+    # Slurm may warn a minute earlier than it is asked to, so a limit of one minute could be over before it begins.
+    file = write(on_slurm, GANG.replace("LIMIT", "00:02:00"))
+    run = submitted(on_slurm, file, "--folder", str(on_slurm.folder), "--seconds", "125")
+    until((on_slurm.folder / "at-1").exists, 60, "the gang never came that far")
+    job = job_of(on_slurm, run, "train._")
+    assert ended_in_a_hurry(on_slurm, slurm, run, job)["state"] == "done"
+    view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    last = view.attempts("train/0")[-1]
+    assert last >= 1
+    assert view.artifact("join", "began_at") >= 1
+    assert "was asked to end" in "".join(f.read_text() for f in (view.folder / "slurm" / "logs").glob("*train*"))

@@ -1,0 +1,91 @@
+"""How flowc speaks to Slurm's programs, which are scripts here that answer as told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from flowc.runtime.slurm.commands import Commands, ControllerAway, SlurmError, SlurmMissing, clean_environment, own_job
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a program of a name on the PATH; each call appends its words to ``calls``."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
+
+    def make(name: str, body: str) -> None:
+        file = bin_folder / name
+        file.write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/calls\n{body}\n')
+        file.chmod(0o755)
+
+    return make
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+def go_on() -> None:
+    """The job is still wanted."""
+
+
+def test_a_submission_goes_through_as_a_list_of_words(program, tmp_path: Path) -> None:
+    program("sbatch", "echo '17;cluster'")
+    assert Commands(5).submit(["--job-name=a", "x y.sbatch"], {"PATH": os.environ["PATH"]}, "a", go_on) == "17"
+    assert calls(tmp_path) == ["sbatch --parsable --job-name=a x y.sbatch"]
+
+
+def test_a_refused_job_is_refused_once(program, tmp_path: Path) -> None:
+    program("sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid partition name' >&2; exit 1")
+    with pytest.raises(SlurmError, match=r"refused the job a: Invalid partition name"):
+        Commands(5).submit([], dict(os.environ), "a", go_on)
+    assert len(calls(tmp_path)) == 1
+
+
+def test_a_job_that_arrived_although_no_answer_came_is_not_submitted_again(program, tmp_path: Path) -> None:
+    program("sbatch", "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv' >&2; exit 1")
+    program("squeue", "echo 4_1; echo 4_2")
+    assert Commands(30).submit([], dict(os.environ), "a", go_on) == "4"
+    assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", "squeue"]
+    assert "--name=a" in calls(tmp_path)[1]
+
+
+def test_a_controller_that_stays_away_is_given_up(program) -> None:
+    program("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(ControllerAway, match="has not answered for 2 s"):
+        Commands(2).submit([], dict(os.environ), "a", go_on)
+
+
+def test_no_slurm_on_this_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SlurmMissing, match="no scontrol on this machine's PATH"):
+        Commands(1).max_array()
+
+
+def test_the_queue_is_read_by_prefix(program) -> None:
+    program("squeue", "echo '5_[1-3]|PENDING|Dependency|F.1-a.x'; echo '6|RUNNING|None|F.12-b.x'")
+    (found,) = Commands(1).live("me", "F.1-a.")
+    assert found == ("5_[1-3]", "PENDING", "Dependency", "F.1-a.x")
+
+
+def test_what_belongs_to_the_job_around_does_not_reach_another() -> None:
+    kept = {"SLURM_CONF": "/etc/x", "SBATCH_ACCOUNT": "physics", "PATH": "/bin", "SLURMX": "no", "HOME": "/"}
+    del kept["SLURMX"]
+    gone = {
+        "SLURM_NTASKS": "4",
+        "SLURMD_NODENAME": "n1",
+        "SBATCH_ARRAY_INX": "1-3",
+        "SRUN_DEBUG": "3",
+        "SLURM_JOB_ID": "9",
+    }
+    assert clean_environment({**kept, **gone}) == kept
+
+
+def test_the_own_job_is_named_as_slurm_names_it() -> None:
+    assert own_job({}) is None
+    assert own_job({"SLURM_JOB_ID": "9"}) == "9"
+    assert own_job({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}) == "7_0"

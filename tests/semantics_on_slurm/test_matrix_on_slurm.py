@@ -1,0 +1,67 @@
+"""The flows of tests/semantics with their assertions, on a real Slurm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "semantics"))
+
+import test_resume as resume
+import test_retries as retries
+import test_shapes as shapes
+from flow_shapes import CORE, CROSSED, SHAPES
+
+FULL = len(CROSSED) > len(CORE)
+"""Whether FLOWC_MATRIX=full asks for every behaviour in every shape."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("semantics-on-slurm")]
+
+
+class Case(NamedTuple):
+    """One test function of tests/semantics and what it is called with, target and writer aside."""
+
+    name: str
+    function: Callable[..., None]
+    choices: dict[str, Any]
+
+
+def cases() -> Iterator[Case]:
+    """All that is not about processes of this machine."""
+    for shape in SHAPES:
+        yield Case(f"shape-{shape}", shapes.test_a_shape_runs_as_its_reference_says, {"shape": shape, "dsl": "flowc"})
+    yield Case("all_ranks_at_once", shapes.test_all_ranks_of_a_gang_run_at_once, {})
+    for shape in SHAPES if FULL else CORE:
+        yield Case(f"fails_once-{shape}", retries.test_every_other_task_fails_once, {"shape": shape})
+    failures = ["raise ValueError('rank')", "os._exit(9)", "os.kill(os.getpid(), 9)"]
+    for shape in ("gang", "gang_in_foreach", "gang_in_branch", "loop_of_gang"):
+        for number, failing in enumerate(failures if FULL or shape == "gang" else failures[:1]):
+            choices = {"shape": shape, "failing": failing}
+            yield Case(f"gang_again-{shape}-{number}", retries.test_a_gang_is_retried_as_a_whole, choices)
+    for shape in CROSSED:
+        yield Case(f"runs_out-{shape}", retries.test_retries_run_out, {"shape": shape})
+        yield Case(f"caught-{shape}", retries.test_caught_exceptions_everywhere, {"shape": shape})
+    for crash in retries.CRASHES:
+        for shape, victim in [("linear", "a"), ("branch", "left"), ("foreach", "work")]:
+            choices = {"shape": shape, "victim": victim, "crash": crash}
+            yield Case(f"caught_crash-{crash}-{shape}", retries.test_a_caught_crash_goes_on_from_the_parents, choices)
+        for shape, victim in [("linear", "a"), ("foreach", "work"), ("gang", "train"), ("branch", "join")]:
+            choices = {"shape": shape, "victim": victim, "crash": crash}
+            yield Case(f"crash-{crash}-{shape}", retries.test_a_crash_is_reported, choices)
+    yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
+    for shape, victim in resume.PLACES if FULL else resume.PLACES[::3]:
+        choices = {"shape": shape, "victim": victim}
+        yield Case(f"resume-{shape}-{victim}", resume.test_resume_goes_on_where_the_run_failed, choices)
+    yield Case("resume_from", resume.test_resume_of_a_good_run_from_a_step, {})
+    yield Case("resume_new_code", resume.test_resume_uses_the_code_of_now, {})
+    yield Case("resume_of_a_resumed", resume.test_resume_of_a_resumed_run, {})
+    yield Case("resume_parameters", resume.test_resume_keeps_the_parameters_of_the_run, {})
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
+def test_on_slurm_as_here(case: Case, outcomes: Callable[[Case], None]) -> None:
+    outcomes(case)
