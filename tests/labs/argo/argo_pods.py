@@ -50,6 +50,7 @@ exec "$@"
 # Stands for argoexec, the first process of the containers that Argo starts: it hands SIGTERM on to the command.
 _AS_ARGO = 'trap "kill -TERM \\$child" TERM; "$@" & child=$!; wait $child; code=$?; wait $child 2>/dev/null; exit $?'
 _PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PYTHON = Path(sys.prefix)
 _CONTAINER = ("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "resources", "volumeMounts")
 _SEEN = ("workingDir", "securityContext", "ports")
 
@@ -180,6 +181,8 @@ class Pod:
 
     def _places(self, container: Mapping[str, Any], laid: Volumes) -> list[tuple[str, Path | None, str]]:
         out: list[tuple[str, Path | None, str]] = [("rw", self.folder / "tmp", "/tmp")]
+        if _PYTHON.is_relative_to("/tmp"):  # a clone below /tmp
+            out.append(("ro", _PYTHON, str(_PYTHON)))
         for mount in container.get("volumeMounts", ()):
             known(mount, self.name, "name", "mountPath", "readOnly", "subPath")
             if "subPath" in mount:
