@@ -41,11 +41,6 @@ def manifests(site: Site, workflow: Mapping[str, Any]) -> dict[str, bytes]:
     return {**{name: text.encode() for name, text in out.items()}, BUNDLE: description(site)}
 
 
-def code_objects(site: Site) -> list[dict[str, Any]]:
-    """All ConfigMaps."""
-    return _config_maps(site, site.code)
-
-
 def _config_maps(site: Site, items: Sequence[ConfigMap]) -> list[dict[str, Any]]:
     return [
         {

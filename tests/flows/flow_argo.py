@@ -51,11 +51,7 @@ class Argo(Target):
         from argo_cluster import Cluster, report
 
         assert all(word in _LOCAL_ONLY for word in options[::2]), options
-        lab = self.folder / "lab"
-        lab.mkdir(exist_ok=True)
-        values = (
-            {"lab": str(lab), **(params or {})} if "lab = Parameter" in flow_file.read_text() else dict(params or {})
-        )
+        values = self.values(flow_file, params)
         manifests = self.compile(flow_file, with_, env)
         self.count += 1
         folder = self.folder / "cluster"

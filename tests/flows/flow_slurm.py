@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from flow_target import Finished, RunView, Target, Values, clean_environment, flowc
+from flow_target import Finished, RunView, Target, Values, clean_environment, flowc, given
 
 _LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
 """Options of `flowc run` that mean nothing where the scheduler places the tasks."""
@@ -46,16 +46,9 @@ class Slurm(Target):
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> RunView:
-        lab = self.folder / "lab"
-        lab.mkdir(exist_ok=True)
-        values = (
-            {"lab": str(lab), **(params or {})} if "lab = Parameter" in flow_file.read_text() else dict(params or {})
-        )
+        values = self.values(flow_file, params)
         arguments = ["submit", str(flow_file), "--target", "slurm", "--wait", *self._options(options)]
-        for spec in with_:
-            arguments += ["--with", spec]
-        for name, value in values.items():
-            arguments += [f"--{name}", str(value)]
+        arguments += given(values, with_)
         return self._view(arguments, flow_file, values, expect, env)
 
     def resume(self, run: RunView, expect: str = "done", options: Sequence[str] = ()) -> RunView:

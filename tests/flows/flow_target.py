@@ -142,6 +142,19 @@ class Target:
         """Resume a run as a new one, and wait for its end."""
         raise NotImplementedError
 
+    def values(self, flow_file: Path, params: Values | None) -> dict[str, Any]:
+        """The parameters of a run; a flow that takes a ``lab`` gets this target's."""
+        lab = self.folder / "lab"
+        lab.mkdir(exist_ok=True)
+        own = {"lab": str(lab)} if "lab = Parameter" in flow_file.read_text() else {}
+        return {**own, **(params or {})}
+
+
+def given(values: Values, with_: Iterable[str]) -> list[str]:
+    """Parameters and ``--with`` specifications as words of the command line."""
+    words = [word for spec in with_ for word in ("--with", spec)]
+    return words + [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
 
 class Local(Target):
     """The local backend, through the real command line."""
@@ -158,16 +171,9 @@ class Local(Target):
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> RunView:
-        lab = self.folder / "lab"
-        lab.mkdir(exist_ok=True)
-        values = (
-            {"lab": str(lab), **(params or {})} if "lab = Parameter" in flow_file.read_text() else dict(params or {})
-        )
+        values = self.values(flow_file, params)
         arguments = ["run", str(flow_file), *self._options(options)]
-        for spec in with_:
-            arguments += ["--with", spec]
-        for name, value in values.items():
-            arguments += [f"--{name}", str(value)]
+        arguments += given(values, with_)
         return self._view(arguments, flow_file, values, expect, env)
 
     def resume(self, run: RunView, expect: str = "done", options: Sequence[str] = ()) -> RunView:
