@@ -156,7 +156,7 @@ class Ranks:
 
 @contextmanager
 def gang(size: int, **values: Any) -> Iterator[Ranks]:
-    """The ranks of a gang with a name of its own. At the end no process of it may be left, and no port."""
+    """The ranks of a gang with a name of its own. At the end no process of it may be left, and so no port."""
     before = set(processes.children())
     # What loses its parent comes to this process, so that nothing can hide.
     adopted = processes.adopts_orphans()
@@ -166,7 +166,6 @@ def gang(size: int, **values: Any) -> Iterator[Ranks]:
         try:
             yield ranks
             assert not _left(before | {rank.pid for rank in ranks.ranks.values() if rank.status is None})
-            assert not listening(ranks.ports), "a port of the gang is still open"
         finally:
             ranks.end()
             while processes.kill_and_reap_children_except(before):

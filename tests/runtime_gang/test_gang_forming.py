@@ -117,9 +117,12 @@ def test_a_name_that_cannot_be_resolved_is_said_in_time() -> None:
         assert "the name no-such-host.invalid cannot be resolved" in str(worker.failure)
 
 
-@pytest.mark.parametrize("wrong", [{"token": b"another token of this length"}, {"attempt": 1, "port": 18766}])
-def test_who_does_not_prove_the_attempt_stays_outside(wrong: dict[str, object]) -> None:
-    with gang(2, port=18766, limits=replace(QUICK, timeout=1.2)) as ranks:
+# Each case has a port of its own, since they may run at the same time.
+@pytest.mark.parametrize(
+    ("port", "wrong"), [(18766, {"token": b"another token of this length"}), (18768, {"attempt": 1})]
+)
+def test_who_does_not_prove_the_attempt_stays_outside(port: int, wrong: dict[str, object]) -> None:
+    with gang(2, port=port, limits=replace(QUICK, timeout=1.2)) as ranks:
         ranks.start(0, meet)
         ranks.start(1, meet, **wrong)
         assert ranks.wait() == [EXIT_NOT_FORMED] * 2
