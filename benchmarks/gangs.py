@@ -12,11 +12,11 @@ from .harness import FLOWS, Bench, Row, pairs
 FORM = {4: 0.5, 64: 3.0}
 """Seconds in which a gang of so many ranks has formed and ended."""
 MORE = 0.5
-"""Seconds that a flow with a torchrun step may take longer than the same torchrun."""
+"""Seconds that a flow with a torchrun step may take longer than the same torchrun, and with Ray than ray start."""
 
 
 def measure(bench: Bench) -> list[Row]:
-    return [*_forming(bench), *_torchrun(bench)]
+    return [*_forming(bench), *_torchrun(bench), *_ray(bench)]
 
 
 def _forming(bench: Bench) -> list[Row]:
@@ -58,6 +58,29 @@ def _torchrun(bench: Bench) -> list[Row]:
             "run: torchrun on a gang of 2",
             f"{ours.wall:.2f} s",
             f"torchrun by hand {bare.wall:.2f} s",
+            f"{more:+.2f} s",
+            f"{MORE:g} s more",
+            more <= MORE,
+        )
+    ]
+
+
+def _ray(bench: Bench) -> list[Row]:
+    if importlib.util.find_spec("ray") is None:
+        raise SystemExit("ray is not installed; `make test` installs the frameworks")
+    print("  Ray on a gang, ray start by hand", flush=True)
+    flow, hand = FLOWS / "ray_gang.py", Path(__file__).with_name("ray_by_hand.py")
+    ours, bare = pairs(
+        3,
+        lambda: bench.time([sys.executable, "-m", "flowc", "run", flow], bench.folder("flowc")),
+        lambda: bench.time([sys.executable, hand], bench.folder("by_hand")),
+    )
+    more = ours.wall - bare.wall
+    return [
+        Row(
+            "run: Ray on a gang of 2",
+            f"{ours.wall:.2f} s",
+            f"ray start by hand {bare.wall:.2f} s",
             f"{more:+.2f} s",
             f"{MORE:g} s more",
             more <= MORE,

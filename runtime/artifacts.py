@@ -8,7 +8,6 @@ and changing them in place never changes the blob.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from binascii import a2b_base64, b2a_base64
@@ -198,6 +197,8 @@ class ArtifactStore:
             self.datastore.set_aside(key)
             raise self._damaged(what, key, f"it has {have} bytes instead of {size}")
         if always or size <= VERIFY or os.environ.get(contract.VERIFY) == "full":
+            import hashlib
+
             actual = hashlib.sha256(view).hexdigest()
             if actual != blob:
                 self.datastore.set_aside(key)
@@ -252,6 +253,8 @@ class ArtifactStore:
 
 
 def _hash(pieces: Sequence[Bytes]) -> str:
+    import hashlib
+
     hasher = hashlib.sha256()
     for piece in pieces:
         hasher.update(piece)

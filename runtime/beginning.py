@@ -10,7 +10,6 @@ import base64
 import binascii
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
@@ -18,8 +17,9 @@ from ..dsl import FlowSpec
 from . import contract
 from .datastore.base import Datastore
 from .outline import ContractError
-from .parameters import IncludedFile, parameter_values
-from .runs import RUNNING, RunInfo, RunStatus, check_run_id, read_run, user_name
+from .parameters import parameter_values
+from .runs import RUNNING, RunInfo, RunStatus, check_run_id, new_run, read_run
+from .variables import required
 
 
 def begin(
@@ -52,21 +52,7 @@ def begin(
     if strict:
         flow_class, file = load()
         values = parameter_values(flow_class, plan, given_parameters(plan), os.path.dirname(file) or ".")
-    for name, value in values.items():
-        if isinstance(value, IncludedFile):
-            values[name] = {"file": value.store(datastore, flow)}
-    info = RunInfo(
-        flow=flow,
-        run_id=run_id,
-        plan=plan,
-        parameters=values,
-        configs=plan.get("configs", {}),
-        digest=str(plan.get("digest", "")),
-        user=user_name(),
-        created=time.time(),
-        source={"file": os.path.basename(file), "folder": os.path.dirname(file)},
-        target=_required(contract.TARGET),
-    )
+    info = new_run(datastore, plan, run_id, values, file, target=_required(contract.TARGET))
     status = RunStatus(RUNNING, info.created)
     datastore.create(f"{info.prefix}/status.json", json.dumps(vars(status)).encode())
     data = json.dumps(info.to_json(), separators=(",", ":")).encode()
@@ -107,7 +93,10 @@ def _may_be_empty(parameter: Optional[Mapping[str, Any]]) -> bool:
         return True  # an unknown name is told, whatever its value
     if parameter.get("type", "str") != "str" and not parameter.get("separator"):
         return False
-    return bool(parameter.get("required")) or (parameter.get("default") is not None and not parameter.get("computed"))
+    default = parameter.get("default")
+    if isinstance(default, str) and "{{" in default:
+        return False  # which Argo would take for a variable of its own
+    return bool(parameter.get("required")) or (default is not None and not parameter.get("computed"))
 
 
 def _texts(text: str) -> dict[str, str]:
@@ -143,7 +132,4 @@ def _plan(flow: str) -> Mapping[str, Any]:
 
 
 def _required(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise ContractError(f"{name} is not set; the task that begins a run needs {contract.PLAN}, {contract.TARGET}")
-    return value
+    return required(name, f"the task that begins a run needs {contract.PLAN}, {contract.TARGET}")

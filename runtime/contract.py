@@ -36,6 +36,13 @@ RETRIES_LEFT = "FLOWC_RETRIES_LEFT"
 """How many further attempts may follow this one; where it is not set, the attempt's number and ``@retry`` tell.
 Attempts that were only asked to end from outside do not count, which a number alone cannot say."""
 
+TIMEOUT = "FLOWC_TIMEOUT"
+"""Seconds after which the attempt is ended by the first process of its container, where no scheduler counts them."""
+
+WAIT = "FLOWC_WAIT"
+"""Three numbers, where a scheduler cannot wait between attempts as ``@retry`` says: the seconds before the second
+attempt, by what they grow from one to the next, and by what the scheduler's own grow. The attempt waits the rest."""
+
 CAUGHT = "FLOWC_CAUGHT"
 """Set on the attempt that only records a failure for ``@catch``: what ended the attempt before it, as JSON."""
 
@@ -95,6 +102,13 @@ PYTHON = "FLOWC_PYTHON"
 
 CODE = "FLOWC_CODE"
 """Folder of the code that the run was submitted with: ``flowc``, ``flow`` and ``steps`` lie in it."""
+
+CODE_DIGEST = "FLOWC_CODE_DIGEST"
+"""SHA-256 of the code that the manifests were made with: of the files below FLOWC_CODE, or of what FLOWC_CODE_URL
+holds. Other code is refused."""
+
+CODE_URL = "FLOWC_CODE_URL"
+"""Where a task fetches its code from: an archive in a bucket."""
 
 SLURM_INDEX = "FLOWC_SLURM_INDEX"
 """Slurm: index of the job, or of the task that opened the fan-out whose tasks are the array's; may be empty."""

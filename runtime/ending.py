@@ -23,7 +23,7 @@ from .outline import ContractError
 from .parameters import ParameterError
 from .record import Records
 from .report import INTERRUPTED as INTERRUPTED_TYPE
-from .report import PREEMPTED, PROCESS_FAILURE, Failure, gang_failure, signal_name
+from .report import PREEMPTED, PROCESS_FAILURE, TIMEOUT, Failure, gang_failure, signal_name
 from .runs import DONE, FAILED, INTERRUPTED, RUNNING, RunInfo, RunStatus, read_run, read_status, write_status
 from .task import DONE_CODE
 
@@ -116,7 +116,8 @@ def first_failure(datastore: Datastore, run: RunInfo, said: tuple[Told, ...]) ->
         record = records.read(address, attempt)
         report = gang_report.read(records, address, attempt)
         folder = records.folder(address, attempt)
-        if report is not None:
+        late = record is not None and record.failure is not None and record.failure.type == TIMEOUT
+        if report is not None and not late:
             first = Address(address.step, (*address.index[:-1], report.rank), address.round)
             of_first = records.read(first, attempt)
             why = of_first.failure.to_json() if of_first is not None and of_first.failure is not None else None
@@ -126,7 +127,7 @@ def first_failure(datastore: Datastore, run: RunInfo, said: tuple[Told, ...]) ->
         elif record is not None and record.failure is not None:
             kind, message, trace = record.failure
             last = said_last(datastore, folder)
-            failure = Failure(str(address), attempt, kind, message, None, 1, None, trace, last)
+            failure = Failure(str(address), attempt, kind, message, record.rank, 1, None, trace, last)
             recorded.append((record.finished, failure))
         else:
             message = "ended without committing its record"
@@ -134,7 +135,7 @@ def first_failure(datastore: Datastore, run: RunInfo, said: tuple[Told, ...]) ->
                 Failure(str(address), attempt, PROCESS_FAILURE, message, last_lines=said_last(datastore, folder))
             )
     stopped = [item.message for item in said if _SHUTDOWN in item.message]
-    if stopped:
+    if stopped or any(item[1].type == TIMEOUT for item in recorded):
         # A gang tells that it was asked to end; that was not its failure.
         recorded = [item for item in recorded if item[1].type != PREEMPTED]
     if recorded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Optional
@@ -64,6 +63,8 @@ def user_traceback(error: BaseException) -> str:
 
 
 def _lines(error: BaseException) -> Iterator[str]:
+    import traceback
+
     if isinstance(error, FlowcError):
         # Its text is complete; what it was made from is flowc's own business.
         if error.__traceback__ is not None:

@@ -6,10 +6,10 @@ It is read from the Plan's JSON, so that a task needs nothing of the compiler.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from ..dsl import FlowcError
+from ..dsl.plain import dataclass
 from .address import Address
 
 FAN_OUTS = ("foreach", "gang")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..dsl import FlowcError
 from ..dsl.flow import inputs_of
 from ..dsl.parameters import ConfigExpr, plain, resolve
+from ..dsl.plain import dataclass
 from .datastore.base import Datastore
 
 _TRUE = ("true", "yes", "on", "1", "t", "y")
@@ -47,6 +46,8 @@ class IncludedFile:
 
     def store(self, datastore: Datastore, flow: str) -> dict[str, Any]:
         """Put the content into the datastore; returns what stands for it in run.json."""
+        import hashlib
+
         name = hashlib.sha256(self.data).hexdigest()
         key = f"{flow}/blobs/{name[:2]}/{name}"
         if not datastore.exists(key):

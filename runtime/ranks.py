@@ -121,8 +121,8 @@ class _Rank:
         failure = result.failure
         if failure is None:
             return
-        # The step's own traceback, or what is missing here, has been told already.
-        if failure.rank != self.membership.rank or failure.kind not in ("exit", "signal", "unable"):
+        # The step's own traceback, or what is missing here, has been told already; who is killed tells nothing.
+        if failure.rank != self.membership.rank or failure.kind not in ("exit", "unable"):
             _tell(str(failure))
         gang_report.write(self.lineage.records, self.address, self.request.attempt, failure)
 

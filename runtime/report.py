@@ -16,6 +16,9 @@ PROCESS_FAILURE = "ProcessFailure"
 PREEMPTED = "Preempted"
 """Type of the failure of a gang that was asked to end from outside."""
 
+TIMEOUT = "Timeout"
+"""Type of the failure of an attempt that took longer than ``@timeout`` allows."""
+
 INTERRUPTED = "Interrupted"
 """Type of what ended a run that was asked to end from outside."""
 

@@ -8,12 +8,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Optional
 
 from .. import __version__
 from ..dsl import FlowcError
+from ..dsl.plain import dataclass, field
 from . import contract
 from .datastore.base import Datastore
 from .outline import Outline
@@ -114,10 +114,28 @@ class RunInfo:
             if data["version"] != VERSION:
                 raise ValueError(f"it has version {data['version']!r}, this flowc reads version {VERSION}")
             data = {"target": LOCAL, **data}
-            values = {name: data[name] for name, field in cls.__dataclass_fields__.items() if field.init}
+            values = {name: data[name] for name in _WRITTEN}
             return cls(**{**values, "tags": tuple(data["tags"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it lacks {error}") from error
+
+
+_WRITTEN = (
+    "flow",
+    "run_id",
+    "plan",
+    "parameters",
+    "configs",
+    "digest",
+    "flowc",
+    "tags",
+    "user",
+    "created",
+    "origin_run_id",
+    "source",
+    "target",
+)
+"""What of a run is in its run.json."""
 
 
 @dataclass(frozen=True)
@@ -210,28 +228,54 @@ def create_run(
         check_run_id(run_id)
         if not datastore.create_folder(f"{flow}/{run_id}"):
             raise RunError(f"there is a run {flow}/{run_id} already; choose another id")
-    values = dict(parameters or {})
-    for name, value in values.items():
-        if isinstance(value, IncludedFile):
-            values[name] = {"file": value.store(datastore, flow)}
-    info = RunInfo(
-        flow=flow,
-        run_id=run_id,
-        plan=plan,
-        parameters=values,
-        configs=plan.get("configs", {}),
-        digest=str(plan.get("digest", "")),
+    info = new_run(
+        datastore,
+        plan,
+        run_id,
+        parameters or {},
+        file,
         tags=tuple(tags),
         user=user_name() if user is None else user,
-        created=time.time(),
         origin_run_id=origin_run_id,
-        source={"file": os.path.basename(file), "folder": os.path.dirname(file)},
         target=target,
     )
     if taken is not None:
         taken(info)
     datastore.write(f"{info.prefix}/run.json", json.dumps(info.to_json(), separators=(",", ":")).encode())
     return info
+
+
+def new_run(
+    datastore: Datastore, plan: Mapping[str, Any], run_id: str, parameters: Mapping[str, Any], file: str, **more: Any
+) -> RunInfo:
+    """What is to be written down of a run that begins now; files among its parameters are stored.
+
+    Parameters
+    ----------
+    file : str
+        Path of the flow's file.
+    more
+        Further attributes; the user is otherwise the one who calls.
+
+    Raises
+    ------
+    DatastoreError
+        If a file cannot be stored.
+    """
+    flow = str(plan["name"])
+    values = {
+        name: {"file": value.store(datastore, flow)} if isinstance(value, IncludedFile) else value
+        for name, value in parameters.items()
+    }
+    about = {
+        "configs": plan.get("configs", {}),
+        "digest": str(plan.get("digest", "")),
+        "created": time.time(),
+        "source": {"file": os.path.basename(file), "folder": os.path.dirname(file)},
+        **more,
+    }
+    about.setdefault("user", user_name())
+    return RunInfo(flow=flow, run_id=run_id, plan=plan, parameters=values, **about)
 
 
 # Finding and reading --------------------------------------------------------------------------------------------------

@@ -37,11 +37,15 @@ def scratch_folder(root: Optional[str] = None) -> Iterator[str]:
     remove_abandoned(root)
     while True:
         folder = tempfile.mkdtemp(prefix=_prefix(), dir=root)
-        lock = os.open(folder, os.O_RDONLY)
+        # In the moment before it is locked another rank may take it for abandoned.
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         _lock(lock, wait=True)
         if os.path.isdir(folder):
             break
-        os.close(lock)  # taken for abandoned in the moment before it was locked
+        os.close(lock)
     try:
         yield folder
     finally:

@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from ..dsl import FlowcError, FlowSpec
 from ..dsl.current import set_current, swap_current
+from ..dsl.plain import dataclass
 from .address import Address
 from .ahead import Ahead
 from .context import StepContext, constants
@@ -96,6 +96,10 @@ class Terminated(SystemExit):
 
 def prepare(flow_class: type[FlowSpec], run: RunInfo) -> None:
     """Work out now what every task of the run would have to work out for itself after a fork."""
+    # What only larger artifacts and failures need is not imported with the rest.
+    import hashlib  # noqa: F401
+    import traceback  # noqa: F401
+
     constants(flow_class)
     facts_of_run(run)
     for step in run.outline.steps.values():

@@ -7,13 +7,33 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from ..gang import GangHandle
 from .base import Site
 from .programs import Program, ProgramFailed
 
 _POLL = 0.05
+
+
+class Cluster:
+    """A framework that is a cluster of its own: the control rank has it around the body, the workers are its nodes."""
+
+    on_control_only = True
+
+    @contextmanager
+    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
+        """The cluster on the control rank; a worker's part is all in ``stand_by``."""
+        if site.gang.rank:
+            yield {}
+            return
+        with self.lead(site) as found:
+            yield found
+
+    def lead(self, site: Site) -> AbstractContextManager[Mapping[str, Any]]:
+        """What `boot` is on the control rank."""
+        raise NotImplementedError
 
 
 @contextmanager
@@ -45,6 +65,31 @@ def check(program: Program, name: str) -> None:
     code = program.poll()
     if code is not None:
         raise ProgramFailed(f"{name} ended on this node before the step did", code or 1, program.lines())
+
+
+def wait_for_all(gang: GangHandle, program: Program, name: str) -> None:
+    """Wait until every rank is here, and see meanwhile that a program is still running; a collective call.
+
+    Raises
+    ------
+    ProgramFailed
+        With its last lines, if it is not.
+    """
+    done = threading.Event()
+    problems: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            gang.barrier()
+        except Exception as error:
+            problems.append(error)
+        done.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    while not done.wait(_POLL):
+        check(program, name)
+    for problem in problems:
+        raise problem
 
 
 def wait_for_port(address: str, port: int, program: Program, name: str, limit: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import certificates, environment, programs
 from .base import FrameworkMissing, Site
-from .daemons import beside, check, environment_of, watched
+from .daemons import Cluster, beside, check, environment_of, watched
 from .programs import Program
 from .standby import over, wait_until_over
 
@@ -19,11 +19,9 @@ _SCHEDULER, _WORKER = "Dask's scheduler", "Dask's worker"
 _ROLES = ("SCHEDULER", "WORKER", "CLIENT")
 
 
-class _DaskFramework:
+class _DaskFramework(Cluster):
     """``current.dask`` is a ``distributed.Client`` to which all ranks' workers have come; ``distributed.Client()``
     without arguments connects to the same scheduler. Connections are encrypted and both sides prove who they are."""
-
-    on_control_only = True
 
     def require(self, options: Mapping[str, Any]) -> None:
         if importlib.util.find_spec("distributed") is None:
@@ -37,10 +35,7 @@ class _DaskFramework:
             )
 
     @contextmanager
-    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
-        if site.gang.rank:
-            yield {}
-            return
+    def lead(self, site: Site) -> Iterator[Mapping[str, Any]]:
         gang = site.gang
         main = gang.members[0].address
         with programs.variables(_variables(site)):

@@ -10,8 +10,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Optional
 
+from ..gang.output import write_all
 from ..gang.wire import WireError
 from . import exec_agent, exec_link, programs
 from .programs import ProgramFailed
@@ -133,7 +135,8 @@ class AgentHost:
                         for frame in frames:
                             if frame.type == "exit":
                                 return programs.shell_code(int(frame.header["code"]))
-                            _write(stdout if frame.type == "out" else stderr, frame.body)
+                            with suppress(OSError):  # nobody reads it
+                                write_all(stdout if frame.type == "out" else stderr, frame.body)
         finally:
             link.close()
 
@@ -167,12 +170,3 @@ def _send_file(link: exec_link.Link, descriptor: int) -> None:
                     return
         except OSError:
             return
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except OSError:
-            return  # nobody reads it

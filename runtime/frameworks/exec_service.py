@@ -16,9 +16,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Optional
 
-from ..gang.output import LastLines, last_lines
+from ..gang.output import LastLines, last_lines, write_all
 from ..gang.wire import Frame, WireError
 from . import exec_link, programs
 from .programs import ProgramFailed
@@ -207,12 +208,8 @@ class _Session:
             self._link.send({"t": "out" if stream == 1 else "err"}, data)
             return True
         self._lines[stream - 1].feed(data)
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(stream, view) :]
-            except OSError:
-                break  # the log takes no more; the program must not stall for that
+        with suppress(OSError):  # the log takes no more; the program must not stall for that
+            write_all(stream, data)
         return True
 
     def _feed(self) -> None:

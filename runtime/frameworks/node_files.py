@@ -30,15 +30,7 @@ mv -f "$1.$$.part" "$1"
 
 
 def send_file(nodes: Nodes, path: str) -> None:
-    """Copy a file to the same place on every other host of the gang, with its permissions.
-
-    Raises
-    ------
-    ProgramFailed
-        Naming the node, if it cannot be written there.
-    OSError
-        If it cannot be read here.
-    """
+    """What ``current.mpi.broadcast_file`` does, and raises."""
     path = os.path.abspath(path)
     with open(path, "rb") as file:  # before any node is asked
         size, mode = os.fstat(file.fileno()).st_size, stat.S_IMODE(os.fstat(file.fileno()).st_mode)

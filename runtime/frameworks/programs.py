@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Optional
 
 from ...dsl import FlowcError
 from ..gang.failure import signal_name
-from ..gang.output import LastLines, last_lines
+from ..gang.output import LastLines, last_lines, write_all
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a program that is no longer wanted."""
@@ -244,9 +244,5 @@ def _pass_on(source: int, target: int, lines: LastLines) -> None:
         if not data:
             return
         lines.feed(data)
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(target, view) :]
-            except OSError:
-                break  # nobody reads it; the program must not stall for that
+        with suppress(OSError):  # nobody reads it; the program must not stall for that
+            write_all(target, data)

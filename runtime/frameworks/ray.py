@@ -8,42 +8,43 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..gang import GangHandle
 from . import environment, programs
 from .base import FrameworkMissing, Site
-from .daemons import beside, check, environment_of, watched
-from .programs import Program
+from .daemons import Cluster, beside, check, environment_of, wait_for_all, watched
+from .programs import Program, ProgramFailed
 from .standby import over, wait_until_over
 
 _LONGEST = 40
 """Ray's sockets lie some 65 characters below its folder, and the path of a socket may have 107."""
 _WHAT = "Ray"
 _POLL = 0.05
-_GRACE = 3.0
+_GRACE = 0.5
+"""The step has ended, and with it all that it ran here. A node that is asked nicely takes 10 s to find that out."""
 _OVERLOADED = "timed out during startup"
 """What a node says that was not up within 30 s, which no setting of Ray's changes. A busy machine needs longer."""
 
-_WAIT_FOR_NODES = """
-import sys, time, ray
-wanted, limit = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
-ray.init(log_to_driver=False, logging_level="ERROR")
-while True:
-    there = sum(1 for node in ray.nodes() if node["Alive"])
-    if there >= wanted:
-        break
-    if time.monotonic() > limit:
-        sys.exit(f"only {there} of {wanted} nodes joined the Ray cluster")
-    time.sleep(0.1)
+_START = """
+import os, sys, time
+from ray.scripts.scripts import main
+where, parent = sys.argv.pop(1), os.getppid()
+while not os.path.exists(where):
+    if os.getppid() != parent:
+        sys.exit(1)
+    time.sleep(0.02)
+with open(where) as file:
+    os.environ["RAY_ADDRESS"] = address = file.read()
+if "--head" not in sys.argv:
+    sys.argv.append("--address=" + address)
+main()
 """
+"""Ray's own command, loaded while there is no address yet: that is a third of the time that a node takes to start."""
 
 
-class _RayFramework:
-    on_control_only = True
-
+class _RayFramework(Cluster):
     def require(self, options: Mapping[str, Any]) -> None:
         if importlib.util.find_spec("ray") is None:
             raise FrameworkMissing(
@@ -51,19 +52,15 @@ class _RayFramework:
             )
 
     @contextmanager
-    def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
-        if site.gang.rank:
-            yield {}
-            return
+    def lead(self, site: Site) -> Iterator[Mapping[str, Any]]:
         gang = site.gang
         port = _port(site)
         address = f"{_host(gang.members[0].address)}:{port}"
         client = _port(site, own=True)
         role = f"--head --port={port} --ray-client-server-port={client} --include-dashboard=false"
-        with _node(site, role, address) as head:
-            check(head, _WHAT)
+        with _node(site, role, lambda: address) as head, programs.variables({"RAY_ADDRESS": address}):
             gang.broadcast(address)
-            _wait_for_nodes(gang, site, head)
+            wait_for_all(gang, head, _WHAT)
             with watched(gang, {_WHAT: head}):
                 yield {"ray_storage_path": site.storage}
             ray = sys.modules.get("ray")
@@ -72,8 +69,8 @@ class _RayFramework:
             over(gang)
 
     def stand_by(self, site: Site) -> None:
-        address = str(site.gang.broadcast())
-        with _node(site, f"--address={address}", address) as node:
+        with _node(site, "", lambda: str(site.gang.broadcast())) as node:
+            site.gang.barrier()
             wait_until_over(site.gang, lambda: check(node, _WHAT))
 
 
@@ -86,8 +83,11 @@ def _port(site: Site, own: bool = False) -> int:
 
 
 @contextmanager
-def _node(site: Site, role: str, address: str) -> Iterator[Program]:
-    """Run this rank's part of Ray; only what was started here is ended afterwards."""
+def _node(site: Site, role: str, get_address: Callable[[], str]) -> Iterator[Program]:
+    """Run this rank's part of Ray; only what was started here is ended afterwards.
+
+    Until ``get_address`` says where the head is, what the node is started with is loaded already.
+    """
     gang = site.gang
     folder = os.path.join(site.folder, "ray")
     elsewhere = len(folder) > _LONGEST
@@ -101,25 +101,28 @@ def _node(site: Site, role: str, address: str) -> Iterator[Program]:
     values = {
         "PATH": programs.search_path(),
         **environment.defaults(site),
-        "RAY_ADDRESS": address,
         # Whoever does not know the token is refused; a path in the environment gives nothing away.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": folder,
-        # How often, once a second, a node asks for the head's, which joins its own cluster only after it listens.
+        # How often, once a second, a node asks for what it has just started, or for the head.
         "RAY_NUM_REDIS_GET_RETRIES": str(int(site.patience)),
     }
     values.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     member = gang.members[gang.rank]
-    words = [sys.executable, "-m", "ray.scripts.scripts", "start", *role.split(), "--block"]
+    where = os.path.join(site.folder, "ray-head")
+    words = [sys.executable, "-c", _START, where, "start", *role.split(), "--block"]
     words += [f"--node-ip-address={member.address}", f"--temp-dir={folder}"]
     # 0: any free port. Nothing may be fixed, because other gangs, and other Rays, may share the host.
     words += ["--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
     words += ["--dashboard-agent-listen-port=0", *_resources(site)]
     with programs.variables(values), open(os.devnull, "wb") as nowhere:
-        program = _start(words, environment_of(site), nowhere.fileno(), folder, site.patience)
+        env, nothing = environment_of(site), nowhere.fileno()
+        program = Program(words, env, out=nothing, err=nothing)
         try:
+            _write(where, get_address())
+            program = _started(program, lambda: Program(words, env, out=nothing, err=nothing), folder, site.patience)
             with beside(program, _GRACE) as node:
                 yield node
         finally:
@@ -128,19 +131,27 @@ def _node(site: Site, role: str, address: str) -> Iterator[Program]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(words: list[str], env: Mapping[str, str], nowhere: int, folder: str, patience: float) -> Program:
-    """Start a node of Ray, and wait until it is up or has ended."""
+def _started(program: Program, start: Callable[[], Program], folder: str, patience: float) -> Program:
+    """Wait until a node is up, which is when the head knows it; start it anew where the machine was too busy."""
     deadline = time.monotonic() + patience
     last_written = os.path.join(folder, "ray_current_cluster")
-    while True:
-        program = Program(words, env, out=nowhere, err=nowhere)
-        while program.poll() is None and not os.path.exists(last_written) and time.monotonic() < deadline:
-            time.sleep(_POLL)
-        if program.poll() is None:
-            return program
-        program.wait()
-        if _OVERLOADED not in "\n".join(program.lines()) or time.monotonic() > deadline:
-            return program
+    while not os.path.exists(last_written):
+        if time.monotonic() > deadline:
+            raise ProgramFailed(f"Ray did not start on this node within {patience:g} s", 1, program.lines())
+        if program.poll() is not None:
+            program.wait()
+            if _OVERLOADED not in "\n".join(program.lines()):
+                break
+            program = start()
+        time.sleep(_POLL)
+    check(program, _WHAT)
+    return program
+
+
+def _write(path: str, text: str) -> None:
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(f"{path}.part", path)
 
 
 def _resources(site: Site) -> list[str]:
@@ -162,20 +173,6 @@ def _resources(site: Site) -> list[str]:
 
 def _host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _wait_for_nodes(gang: GangHandle, site: Site, head: Program) -> None:
-    words = [sys.executable, "-c", _WAIT_FOR_NODES, str(gang.size), str(site.patience)]
-    with open(os.devnull, "wb") as nowhere:
-        nothing = nowhere.fileno()
-        waiting = Program(words, out=nothing, err=nothing)
-        try:
-            while waiting.poll() is None:
-                check(head, _WHAT)
-                time.sleep(_POLL)
-            waiting.check("waiting for Ray's nodes")
-        finally:
-            waiting.stop(0)
 
 
 FRAMEWORK = _RayFramework()

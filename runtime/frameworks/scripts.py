@@ -6,9 +6,11 @@ import os
 import re
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Optional, Union
 
 from ...dsl import FlowcError
+from ..gang.output import write_all
 
 _KEPT = 4000
 
@@ -67,12 +69,8 @@ class Tail:
             *lines, rest = (rest + data).split(b"\n")
             self._lines.extend(line.decode("utf-8", "backslashreplace") for line in lines)
             rest = rest[-_KEPT:]
-            view = memoryview(data)
-            while view:
-                try:
-                    view = view[os.write(target, view) :]
-                except OSError:
-                    break  # nobody reads it
+            with suppress(OSError):  # nobody reads it
+                write_all(target, data)
         if rest:
             self._lines.append(rest.decode("utf-8", "backslashreplace"))
         os.close(source)

@@ -23,7 +23,7 @@ from .exec_service import ExecService
 from .programs import ProgramFailed
 from .scripts import is_consequence
 
-_SETTLE = 1.5
+_SETTLE = 1.0
 _SETTLE_FOR_CAUSE = 10.0
 """Seconds to wait for the outcomes of other ranks once one has failed; longer where it failed because of another."""
 _POLL = 0.05

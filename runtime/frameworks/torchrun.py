@@ -28,6 +28,10 @@ _LAST_CALL = 30
 """Seconds that an elastic rendezvous waits for more nodes than it must have, as torch's own. It seldom waits: the gang
 has no more nodes than the rendezvous is told of, and they come together."""
 
+_NO_SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""With "1" each round of an elastic rendezvous has a store of its own. In the shared one the processes may read what
+those before a restart left there, and wait for them (https://github.com/pytorch/pytorch/issues/135712)."""
+
 _SETTLE = 10.0
 """Seconds that a node whose processes lost others waits for the node whose process ended first, which then ends it."""
 
@@ -103,6 +107,8 @@ class Torch:
             options.append(f"--nproc-per-node={processes}")
         count = int(processes) if str(processes).isdigit() else 1
         env = {**os.environ, **environment.defaults(self._site, count)}
+        if self._is_elastic(given):
+            env.setdefault(_NO_SHARED_STORE, "1")
         # Without the dashes torchrun takes a script's --l for an abbreviation of one of its own options.
         command = [sys.executable, "-m", "torch.distributed.run", *options, "--", *program, *words]
         errors = Tail(2)
@@ -130,6 +136,9 @@ class Torch:
         text = option_value(given, *_RESTARTS) or "0"
         return int(text) if text.isdigit() else 0
 
+    def _is_elastic(self, given: list[str]) -> bool:
+        return self._restarts(given) > 0 or ":" in (option_value(given, *_NODES) or "") or has_option(given, *_BACKEND)
+
     def _no_more_nodes(self, given: list[str]) -> list[str]:
         """What follows the user's own words: an elastic rendezvous need not wait for nodes that the gang has not."""
         low, elastic, high = (option_value(given, *_NODES) or "").partition(":")
@@ -151,8 +160,7 @@ class Torch:
         endpoint = f"[{main}]:{port}" if ":" in main else f"{main}:{port}"
         if not has_option(given, "--local-addr", "--local_addr"):
             options.append(f"--local-addr={gang.members[gang.rank].address}")
-        elastic = self._restarts(given) > 0 or (nodes is not None and ":" in nodes)
-        if not elastic and not has_option(given, *_BACKEND):
+        if not self._is_elastic(given):
             if not has_option(given, "--node-rank", "--node_rank"):
                 options.append(f"--node-rank={gang.rank}")
             if not has_option(given, "--master-addr", "--master_addr"):

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Optional
 
 from .collectives import CHUNK, WINDOW, describe
 from .failure import CollectiveError, GangAborted, GangError
+from .output import write_all
 from .wire import MEMBER_BODY, MEMBER_HEADER, Buffer, Frame, FrameReader, WireError, derived, encode
 
 MAX_VALUE = 64 << 20
@@ -262,7 +263,7 @@ class GangHandle:
                 frame = self._receive(number)
                 if problem is None and frame.body:
                     try:
-                        _write(descriptor, frame.body)
+                        write_all(descriptor, frame.body)
                     except OSError as error:
                         problem = f"cannot write {target} ({error.strerror or error})"
                 digest.update(frame.body)
@@ -293,12 +294,6 @@ def _put_in_place(
     except OSError as error:
         return f"cannot write {target} ({error.strerror or error})"
     return None
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _same_file(path: str, target: str) -> bool:

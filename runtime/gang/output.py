@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Optional
 
 from .loop import Loop
+from .wire import Buffer
 
 LINES = 20
 """How many last lines a failure report carries."""
@@ -46,6 +47,19 @@ def last_lines(out: LastLines, err: LastLines) -> tuple[str, ...]:
     room = LINES - len(errors)
     others = out.lines()[-room:] if room else []
     return tuple(line for _, line in sorted(errors + others))
+
+
+def write_all(descriptor: int, data: Buffer) -> None:
+    """Write all of it, however little the descriptor takes at a time.
+
+    Raises
+    ------
+    OSError
+        If it takes no more.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 class Relay:

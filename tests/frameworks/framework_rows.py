@@ -1,7 +1,8 @@
 """What the tests know of each framework: one row each, from which they make the same flow for all.
 
 A row's body runs in the step ``work`` of a gang. It has ``rank``, ``size``, ``self.trouble()`` and ``self.file(name)``,
-and sets ``self.value``.
+and sets ``self.value``. What goes wrong goes wrong in ``meet(self.trouble())``, there or in a script, which leaves a
+mark when it happens.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 FLOW = '''
 import os, sys, time
 from flowc import FlowSpec, Parameter, current, retry, step, {decorator}
+from trouble import meet
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -25,11 +27,11 @@ class MatrixFlow(FlowSpec):
         return os.path.join(HERE, name)
 
     def trouble(self):
-        """What is to go wrong in this process: raise, kill or nothing; notes when."""
-        if not self.what or current.retry_count or current.parallel.node_index != {victim}:
+        """What is to go wrong here in this attempt, and where to leave the mark; empty if nothing is."""
+        what = dict(enumerate(self.what.split(","))).get(current.retry_count)
+        if not what or current.parallel.node_index != {victim}:
             return ""
-        open(self.file("failing"), "w").close()
-        return self.what
+        return what + "@" + self.file("failing-" + str(current.retry_count))
 
     @step
     def start(self):
@@ -53,23 +55,23 @@ class MatrixFlow(FlowSpec):
         pass
 '''
 
-IN_BODY = """
-trouble = self.trouble()
-if trouble == "raise":
-    raise ValueError("bad luck")
-if trouble == "kill":
-    os.kill(os.getpid(), 9)
-"""
+TROUBLE = """
+import os, signal, sys, time
 
-IN_SCRIPT = """
-import os
-if "raise" in sys.argv or "kill" in sys.argv:
-    open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "failing"), "w").close()
-if "raise" in sys.argv:
+def meet(trouble, code=None):
+    what, _, mark = trouble.partition("@")
+    if not what:
+        return
+    open(mark, "w").close()
+    if what == "wait":
+        time.sleep(300)
+    if what in ("kill", "shoot"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if code is not None:
+        sys.exit(code)
     raise ValueError("bad luck")
-if "kill" in sys.argv:
-    os.kill(os.getpid(), 9)
 """
+"""The module of a flow and its scripts: to raise, to be killed, or to wait for what happens outside."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Row:
     decorator : str
         Its name in the DSL.
     body : str
-        What the step does. Where something is to go wrong it does what ``self.trouble()`` says.
+        What the step does.
     values : callable
         From the number of ranks to what ``self.value`` is on each of them, None where it is not set.
     needs : tuple of str
@@ -92,14 +94,12 @@ class Row:
         The rank on which something goes wrong.
     killed_rank : int, optional
         The rank that is killed, where it is not the one that does it.
-    raised, killed : str
-        What the report of that rank says.
+    raised, killed, shot : str
+        What the report of that rank says; it is shot where a process of the framework is killed that is not flowc's.
     sizes : tuple of int
         Numbers of ranks to succeed with.
     options : str
         Arguments of the decorator.
-    seconds : float
-        Within so many seconds after the failure everything has ended.
     """
 
     decorator: str
@@ -111,12 +111,12 @@ class Row:
     killed_rank: int | None = None
     raised: str = "ValueError: bad luck"
     killed: str = "SIGKILL"
+    shot: str = ""
     sizes: tuple[int, ...] = (2,)
     options: str = ""
-    seconds: float = 8.0
 
     def flow(self, *, retry: bool = False) -> str:
-        """The flow's text."""
+        """The flow's text; it needs the module ``trouble``."""
         return FLOW.format(
             decorator=self.decorator,
             victim=self.victim,
@@ -134,21 +134,18 @@ PARALLEL = Row(
     self.value = [parallel.broadcast("from one" if rank == 1 else None, root=1), sum(parallel.allgather(rank))]
     gathered = parallel.gather(rank * 2)
     assert gathered == ([2 * r for r in range(size)] if rank == 0 else None)
-    """
-    + indent(IN_BODY, "    ")
-    + """
+    meet(self.trouble())
     parallel.barrier()
     """,
     lambda size: [["from one", sum(range(size))]] * size,
     sizes=(2, 4),
-    seconds=3.0,
 )
 
 TORCHRUN = Row(
     "torchrun",
     """
     out = self.file(f"out-{rank}")
-    current.torch.run("all_reduce.py", {"out": out, "trouble": self.trouble() or None}, nproc_per_node=1)
+    current.torch.run("all_reduce.py", {"out": out, "trouble": self.trouble()}, nproc_per_node=1)
     self.value = open(out).read()
     """,
     lambda size: [f"rank {rank} of {size}: {size * (size + 1) / 2}" for rank in range(size)],
@@ -156,7 +153,10 @@ TORCHRUN = Row(
     files={
         "all_reduce.py": "import sys\nimport torch, torch.distributed as dist\n"
         "dist.init_process_group('gloo')\n"
-        "rank = dist.get_rank()\n" + IN_SCRIPT + "value = torch.tensor([rank + 1.0])\n"
+        "rank = dist.get_rank()\n"
+        "from trouble import meet\n"
+        "meet(sys.argv[sys.argv.index('--trouble') + 1])\n"
+        "value = torch.tensor([rank + 1.0])\n"
         "dist.all_reduce(value)\n"
         "open(sys.argv[sys.argv.index('--out') + 1], 'w').write(\n"
         "    f'rank {rank} of {dist.get_world_size()}: {value.item()}')\n"
@@ -173,9 +173,7 @@ TENSORFLOW = Row(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    """
-    + indent(IN_BODY, "    ")
-    + """
+    meet(self.trouble())
     @tf.function
     def add():
         replica = tf.distribute.get_replica_context()
@@ -192,9 +190,7 @@ JAX = Row(
     """
     import jax, jax.numpy as jnp
     from jax.experimental import multihost_utils
-    """
-    + indent(IN_BODY, "    ")
-    + """
+    meet(self.trouble())
     together = multihost_utils.process_allgather(jnp.array([rank + 1.0]))
     self.value = [jax.process_index(), jax.process_count(), float(together.sum())]
     """,

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from textwrap import indent
-
 from framework_rows import Row
-
-TROUBLE = """
-trouble = self.trouble()
-if trouble == "raise":
-    raise ValueError("bad luck")
-"""
 
 # What is run on the worker is a child of the process that stands by there.
 KILL_THE_WORKER = """
-if trouble == "kill":
-    {framework}.nodes.run({{1: ["/bin/sh", "-c", "kill -9 $PPID"]}})
+    trouble = self.trouble()
+    if trouble.startswith("kill@"):
+        {framework}.nodes.run({{1: ["/bin/sh", "-c", ': > "$0"; kill -9 $PPID', trouble[5:]]}})
 """
 
 MPI = Row(
     "mpi",
     """
     out = self.file("out")
-    trouble = self.trouble()
     """
-    + indent(KILL_THE_WORKER.format(framework="current.mpi"), "    ")
+    + KILL_THE_WORKER.format(framework="current.mpi")
     + """
     current.mpi.run(program="python mpi_sum.py", program_args=[out, trouble])
     self.value = open(out).read()
@@ -35,12 +27,13 @@ MPI = Row(
         "mpi_sum.py": "import sys\nfrom mpi4py import MPI\n"
         "world = MPI.COMM_WORLD\n"
         "total = world.allreduce(world.rank + 1.0)\n"
-        "if 'raise' in sys.argv and world.rank == 1:\n    sys.exit(7)\n"
+        "if world.rank == 1:\n    from trouble import meet\n    meet(sys.argv[2], code=7)\n"
         "if world.rank == 0:\n    open(sys.argv[1], 'w').write(f'{total} of {world.size}')\n"
     },
     victim=0,
     killed_rank=1,
     raised="ProgramFailed: mpirun exited with code 7",
+    shot="ProgramFailed: mpirun exited with code",
     sizes=(2, 4),
 )
 
@@ -48,11 +41,10 @@ DEEPSPEED = Row(
     "deepspeed",
     """
     out = self.file("out")
-    trouble = self.trouble()
     """
-    + indent(KILL_THE_WORKER.format(framework="current.deepspeed"), "    ")
+    + KILL_THE_WORKER.format(framework="current.deepspeed")
     + """
-    current.deepspeed.run("zero.py", {"out": out, "fail": trouble == "raise"})
+    current.deepspeed.run("zero.py", {"out": out, "trouble": trouble})
     self.value = open(out).read()
     """,
     lambda size: [f"rank 0 of {size}: learnt", *[None] * (size - 1)],
@@ -61,11 +53,11 @@ DEEPSPEED = Row(
         "zero.py": "import argparse, torch, deepspeed\n"
         "parser = argparse.ArgumentParser()\n"
         "parser.add_argument('--out'); parser.add_argument('--local_rank', type=int)\n"
-        "parser.add_argument('--fail', action='store_true')\n"
+        "parser.add_argument('--trouble')\n"
         "args = parser.parse_args()\n"
         "deepspeed.init_distributed(dist_backend='gloo')\n"
         "rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()\n"
-        "if args.fail and rank == 1:\n    raise SystemExit(7)\n"
+        "if rank == 1:\n    from trouble import meet\n    meet(args.trouble, code=7)\n"
         "torch.manual_seed(rank)\n"
         "model = torch.nn.Linear(4, 1)\n"
         "config = {'train_micro_batch_size_per_gpu': 16, 'zero_optimization': {'stage': 2},\n"
@@ -84,7 +76,7 @@ DEEPSPEED = Row(
     victim=0,
     killed_rank=1,
     raised="ProgramFailed: deepspeed on rank 1",
-    seconds=30.0,
+    shot="ProgramFailed: deepspeed on rank 1",
 )
 
 RAY = Row(
@@ -92,17 +84,23 @@ RAY = Row(
     """
     import ray
     ray.init()
-    """
-    + indent(TROUBLE, "    ")
-    + """
+    trouble = self.trouble()
+    if trouble.startswith("raise"):
+        meet(trouble)
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     nodes = [node["NodeID"] for node in ray.nodes()]
     here = ray.get_runtime_context().get_node_id()
-    if trouble == "kill":
+    if trouble:
+        def fail(what, mark):
+            if what == "wait":
+                meet(what + "@" + mark)
+            open(mark, "w").close()
+            os.kill(os.getppid(), 9)
+
         other = next(node for node in nodes if node != here)
-        kill = ray.remote(max_retries=0, scheduling_strategy=On(other, soft=False))(lambda: os.kill(os.getppid(), 9))
-        kill.remote()
+        there = ray.remote(max_retries=0, scheduling_strategy=On(other, soft=False))(fail)
+        lost = there.remote(*trouble.split("@"))
         time.sleep(60)
     where = ray.remote(lambda: ray.get_runtime_context().get_node_id())
     found = ray.get([where.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes])
@@ -116,20 +114,19 @@ RAY = Row(
     killed_rank=1,
     killed="Ray ended on this node before the step did",
     sizes=(2, 4),
-    seconds=20.0,
 )
 
 DASK = Row(
     "dask",
     """
     import distributed
-    """
-    + indent(TROUBLE, "    ")
-    + """
+    trouble = self.trouble()
+    if trouble.startswith("raise"):
+        meet(trouble)
     workers = current.dask.scheduler_info()["workers"]
-    if trouble == "kill":
+    if trouble:
         other = next(address for address, info in workers.items() if info["name"] == "rank1")
-        current.dask.submit(lambda: os.kill(os.getpid(), 9), workers=[other])
+        lost = current.dask.submit(meet, trouble, workers=[other])  # forgotten, it would be taken back
         time.sleep(60)
     with distributed.Client() as client:
         total = client.submit(sum, client.map(lambda n: n**2, range(10))).result()

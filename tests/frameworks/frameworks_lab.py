@@ -6,21 +6,27 @@ import base64
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 import uuid
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flowc.compiler import compile_flow
+from flowc.runtime import gang_report
 from flowc.runtime.address import Address
 from flowc.runtime.artifacts import ArtifactStore
 from flowc.runtime.datastore import open_datastore
+from flowc.runtime.gang import GangFailure
+from flowc.runtime.gang.wire import GangName, body_key, derived
 from flowc.runtime.record import Record, Records
 from flowc.runtime.runs import create_run
-from framework_rows import Row
+from framework_rows import TROUBLE, Row
+from secrets_watch import SecretsWatch
 
 PYTHON = sys.executable
 HEAVY = 240
@@ -42,6 +48,11 @@ def require(row: Row) -> None:
             pytest.skip(f"@{row.decorator} needs {module}, which is not installed")
 
 
+def ways_to_write(secret: bytes) -> list[bytes]:
+    """A secret as it is, and as texts."""
+    return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"="), repr(secret).encode()]
+
+
 class GangLab:
     """A flow, its datastore, and a home and a folder for temporary files that are its own."""
 
@@ -54,9 +65,10 @@ class GangLab:
         self.mark = uuid.uuid4().hex
         for each in (self.home, self.scratch):
             each.mkdir()
+        weakref.finalize(self, shutil.rmtree, self.scratch, True)  # of a test that failed
         self.flow = folder / "flow.py"
         self.flow.write_text(text)
-        for name, content in (files or {}).items():
+        for name, content in {"trouble.py": TROUBLE, **(files or {})}.items():
             (folder / name).write_text(content)
         self.name = "MatrixFlow"
 
@@ -146,9 +158,25 @@ class GangLab:
         folder = self.store / self.name / "1" / Address.parse(address).key / str(attempt)
         return (folder / f"{stream}.log").read_text()
 
+    def report(self, size: int = 2, attempt: int = 0) -> tuple[GangFailure, float]:
+        """What all ranks of the gang say about its end, and so many seconds after the failure the last one said it."""
+        failures, times = set(), []
+        for rank in range(size):
+            address = Address.parse(f"work/{rank}")
+            failures.add(gang_report.read(self.records, address, attempt))
+            path = self.store / self.name / "1" / address.key / str(attempt) / "gang.json"
+            times.append(path.stat().st_mtime if path.exists() else float("inf"))
+        (failure,) = failures
+        assert failure is not None
+        return failure, max(times) - self.mark_of_failure(attempt).stat().st_mtime
+
+    def mark_of_failure(self, attempt: int = 0) -> Path:
+        """The file that is left when something goes wrong in an attempt."""
+        return self.folder / f"failing-{attempt}"
+
     def since_failing(self) -> float:
         """Seconds from the failure to the end of the run."""
-        return self.ended - (self.folder / "failing").stat().st_mtime
+        return self.ended - self.mark_of_failure().stat().st_mtime
 
     # What must not be left -------------------------------------------------------------------------------------------
 
@@ -166,16 +194,31 @@ class GangLab:
                     found.append(words.replace(b"\0", b" ").decode("utf-8", "replace"))
         return found
 
+    def watch(self) -> SecretsWatch:
+        """Looks at what others could see, from here to the end of a block."""
+        return SecretsWatch(lambda: [self.scratch, self.home])
+
+    def secret_of(self, purpose: str, attempt: int = 0) -> bytes:
+        """What the gang of the step ``work`` has for one purpose in an attempt."""
+        (token,) = self.store.rglob("gang.token")
+        return derived(body_key(token.read_bytes(), GangName(f"{self.name}/1", "work", attempt)), purpose)
+
+    def secrets(self, watch: SecretsWatch) -> list[bytes]:
+        """All that was secret in a run with one gang: what a watch found, and what is made of the gang's token."""
+        made = [self.secret_of(purpose, attempt) for purpose in ("ray", "standby") for attempt in range(4)]
+        return [*self.tokens(), *(way for secret in made for way in ways_to_write(secret)), *watch.secrets()]
+
     def tokens(self) -> list[bytes]:
         """The secrets of all gangs, in every way in which they could be written down."""
         secrets = [path.read_bytes() for path in self.store.rglob("gang.token")]
         assert secrets
-        return [
-            way for s in secrets for way in (s, s.hex().encode(), base64.b64encode(s).rstrip(b"="), repr(s).encode())
-        ]
+        return [way for secret in secrets for way in ways_to_write(secret)]
 
-    def assert_clean(self, *said: str) -> None:
-        """No process, no file outside the datastore, and no secret anywhere but where it belongs."""
+    def assert_clean(self, *said: str, watch: SecretsWatch | None = None) -> None:
+        """No process, no file outside the datastore, and no secret anywhere but where it belongs.
+
+        With a watch that means all secrets of the frameworks, and what the watch has seen, too.
+        """
         deadline = time.monotonic() + 3
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -184,7 +227,9 @@ class GangLab:
         left = sorted(path.name for path in self.scratch.rglob("*"))
         assert not left, left
         self.scratch.rmdir()
-        tokens = self.tokens()
+        tokens = self.tokens() if watch is None else self.secrets(watch)
+        if watch is not None:
+            watch.assert_unseen(tokens)
         for path in self.store.rglob("*"):
             if path.name == "gang.token":
                 assert path.stat().st_mode & 0o777 == 0o600

@@ -11,6 +11,7 @@ from typing import Any
 from framework_rows import Row
 from frameworks_lab import HEAVY, PYTHON, GangLab
 from hosts_lab import HostsLab
+from secrets_watch import SecretsWatch
 
 
 class HostsGang(GangLab):
@@ -22,6 +23,7 @@ class HostsGang(GangLab):
         super().__init__(folder, row.flow(), row.files)
         self.lab = lab
         self.size = len(lab.hosts)
+        self.all_said: list[str] = []
         self.create_run(ranks=self.size, **parameters)
 
     def task(self, on: int, variables: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
@@ -42,22 +44,32 @@ class HostsGang(GangLab):
         )
 
     def ranks(
-        self, variables: Mapping[int, Mapping[str, str]] | None = None, **options: Any
+        self, variables: Mapping[int, Mapping[str, str]] | None = None, *, attempt: int = 0, **options: Any
     ) -> list[subprocess.Popen[str]]:
         """All ranks of the gang; ``variables`` are those of single hosts."""
-        return [self.task(rank, (variables or {}).get(rank, {}), **options) for rank in range(self.size)]
+        common = {"FLOWC_ATTEMPT": str(attempt)}
+        return [self.task(rank, {**common, **(variables or {}).get(rank, {})}, **options) for rank in range(self.size)]
 
     def finish(self, processes: list[subprocess.Popen[str]]) -> list[int]:
         """Their exit codes; what they said is kept."""
         self.said = [process.communicate(timeout=HEAVY)[0] for process in processes]
+        self.all_said += self.said
         return [process.returncode for process in processes]
 
-    def assert_nothing_left(self) -> None:
-        """No process, no file in any host's /tmp, no secret where it does not belong."""
+    def watch(self) -> SecretsWatch:
+        """Looks into the folders of the hosts."""
+        return SecretsWatch(lambda: [Path(f"/proc/{host.init}/root/tmp") for host in self.lab.hosts])
+
+    def assert_hosts_clean(self) -> None:
+        """No process, and no file in any host's /tmp."""
         for host in self.lab.hosts:
             assert host.processes() == []
             # What the lab itself put there: its folder, and a clone or an environment that lies below /tmp.
             there = {folder.split("/")[0] for folder in self.lab.shared_in_tmp}
             left = [name for name in host.run(["ls", "-A", "/tmp"]).stdout.split() if name not in there]
             assert set(left) <= {self.lab.folder.name}, (host.name, left)
-        self.assert_clean(*self.said)
+
+    def assert_nothing_left(self, watch: SecretsWatch | None = None) -> None:
+        """The same, and no secret where it does not belong."""
+        self.assert_hosts_clean()
+        self.assert_clean(*self.all_said, watch=watch)

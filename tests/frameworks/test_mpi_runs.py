@@ -109,16 +109,6 @@ def test_a_c_program_is_compiled_copied_and_run_on_every_host() -> None:
         gang.assert_nothing_left()
 
 
-def test_four_hosts() -> None:
-    require_lab()
-    require(MPI)
-    with HostsLab(4) as lab:
-        gang = HostsGang(lab, MPI)
-        assert gang.finish(gang.ranks()) == [0] * 4, gang.said
-        assert gang.artifact("work/0", "value") == MPI.values(4)[0]
-        gang.assert_nothing_left()
-
-
 SAVE = """
 import os, signal, sys, time
 from mpi4py import MPI
@@ -174,7 +164,7 @@ def test_a_real_sshd_serves_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     config = os.path.join(os.path.dirname(ssh), "sshd_config")
     assert "a secret" not in open(config).read()
     done = subprocess.run([ssh, current.parallel.main_ip, "exit 4"], stdin=subprocess.DEVNULL)
-    current.mpi.run(program="python mpi_sum.py", program_args=[self.file("out")])
+    current.mpi.run(program="python mpi_sum.py", program_args=[self.file("out"), ""])
     self.value = [done.returncode, open(self.file("out")).read()]
     """
     row = Row("mpi", body, MPI.values, needs=MPI.needs, files=MPI.files, options="ssh=True")
@@ -187,9 +177,12 @@ def test_a_real_sshd_serves_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SECRET", "a secret")
     with HostsLab(2) as lab:
         gang = HostsGang(lab, row)
-        assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        with gang.watch() as watch:
+            assert gang.finish(gang.ranks()) == [0, 0], gang.said
         assert gang.artifact("work/0", "value") == [4, "3.0 of 2"]
-        gang.assert_nothing_left()
+        assert watch.kinds() == {"host_key", "user_key"} and len(watch.keys) == 4
+        assert any(b"sshd" in command for command in watch.commands)
+        gang.assert_nothing_left(watch)
 
 
 def test_without_sshd_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_a_rank_that_will_not_end_is_killed_within_the_stated_grace(tmp_path: Pa
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         current.parallel.barrier()
         if rank == 0:
-            open(self.file("failing"), "w").close()
+            open(self.file("failing-0"), "w").close()
             os.kill(os.getppid(), 15)
         time.sleep(60)
         """,
@@ -162,7 +162,7 @@ def test_a_supervisor_that_is_killed_takes_the_gang_with_it(tmp_path: Path) -> N
         """
         current.parallel.barrier()
         if rank == 1 and self.what:
-            open(self.file("failing"), "w").close()
+            open(self.file("failing-0"), "w").close()
             os.kill(os.getppid(), 9)
         time.sleep(60 if self.what else 0)
         """,
@@ -201,6 +201,26 @@ def test_a_folder_stays_as_long_as_one_of_its_processes_lives(tmp_path: Path) ->
             time.sleep(0.01)
         assert folder.exists()
     assert sorted(tmp_path.iterdir()) == [other] and not Path(second).exists()
+
+
+def test_folders_that_are_made_and_removed_at_once_are_not_in_each_other_s_way(tmp_path: Path) -> None:
+    def take_and_leave() -> int:
+        for number in range(200):
+            with scratch_folder(str(tmp_path)) as folder:
+                Path(folder, str(number)).touch()
+        return 0
+
+    pids = []
+    for _ in range(4):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            code = 1
+            try:
+                code = take_and_leave()
+            finally:
+                os._exit(code)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
+    assert list(tmp_path.iterdir()) == []
 
 
 def _holds(process: Path, folder: Path) -> bool:

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from framework_rows_control import RAY
 from frameworks_lab import HEAVY, PYTHON, GangLab, require
-from hosts_gangs import HostsGang
-from hosts_lab import HostsLab, require_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * HEAVY)]
 
@@ -108,13 +106,18 @@ try:
     print("let in")
 except Exception as error:
     print(type(error).__name__)
-try:
-    import ray, ray.util
-    ray.util.connect(client, connection_retries=1)
-    ray.get(ray.remote(lambda: open(file, "w").close()).remote())
-    print("let in")
-except Exception as error:
-    print(type(error).__name__)
+for last in (False, False, True):
+    try:
+        import ray, ray.util
+        ray.util.connect(client, connection_retries=1)
+        ray.get(ray.remote(lambda: open(file, "w").close()).remote())
+        print("let in")
+    except Exception as error:
+        # Let in, and then dropped: on a busy machine Ray gives up on the process that it starts for each client.
+        if isinstance(error, ConnectionAbortedError) and not last:
+            continue
+        print(type(error).__name__)
+    break
 """
 
 IN_THE_OTHER = """
@@ -171,13 +174,3 @@ def test_gangs_on_one_host_meet_neither_one_another_nor_strangers_nor_a_ray_that
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run([PYTHON, "-c", IN_THE_OTHER, own_ray], env=env, capture_output=True, text=True, timeout=HEAVY)
     assert done.stdout.split() == ["1", "42"], done.stderr
-
-
-def test_four_hosts() -> None:
-    require_lab()
-    require(RAY)
-    with HostsLab(4) as lab:
-        gang = HostsGang(lab, RAY)
-        assert gang.finish(gang.ranks()) == [0] * 4, gang.said
-        assert gang.artifact("work/0", "value") == RAY.values(4)[0]
-        gang.assert_nothing_left()

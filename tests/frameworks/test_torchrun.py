@@ -142,7 +142,8 @@ ROW = Row(
         "    open(mark, 'w').close()\n"
         "    sys.exit('not yet')\n"
         "dist.barrier()\n"
-        "open(sys.argv[1], 'w').write(json.dumps(dist.get_world_size()))\n"
+        "own_store = os.environ['TORCHELASTIC_USE_AGENT_STORE'] == 'False'\n"
+        "open(sys.argv[1], 'w').write(json.dumps([dist.get_world_size(), own_store]))\n"
         "dist.destroy_process_group()\n",
     },
 )
@@ -159,7 +160,7 @@ def test_several_runs_in_one_step_get_their_arguments_exactly(tmp_path: Path) ->
         own = [2 * rank, 2 * rank + 1]
         assert sorted(value["list"]) == [[process, 4, False, WORDS] for process in own]
         assert value["old"] == [[rank, 2, "--local_rank=0", WORDS]]
-        assert value["restart"] == [2]
+        assert value["restart"] == [[2, True]]
         options = gang.artifact(f"work/{rank}", "options")
         assert options == [[rank, 2, False, ["-v", "--a_b", "it's", "--l", "1", "2"]]]
     gang.assert_clean(said)

@@ -302,6 +302,7 @@ def test_a_false_control_learns_nothing_and_does_not_block() -> None:
         assert TOKEN not in heard[0]
 
 
+@pytest.mark.slow
 def test_a_member_that_talks_nonsense_is_lost_and_crashes_nothing() -> None:
     for nonsense in (
         {"t": "call", "seq": "x", "op": "barrier"},

@@ -14,6 +14,8 @@ from flowc.runtime.gang import EXIT_GANG_FAILED, GangFailure
 from gang_ranks import wait_for
 from hosts_lab import HostsLab, require_lab
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("gang_on_host.py")
 
 

@@ -14,6 +14,8 @@ import pytest
 from hosts_lab import HostsLab, require_lab
 from lab_keeper import is_zombie
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _lab() -> None:
