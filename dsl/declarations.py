@@ -7,8 +7,9 @@ specification, so that a wrong option is one diagnostic among all the others and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
+
+from .plain import dataclass, field
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ class Specification:
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Every option with its default; ``dataclasses.MISSING`` marks one that must be given."""
+        from dataclasses import MISSING, fields
+
         out: dict[str, Any] = {}
         for f in fields(cls):  # type: ignore[arg-type]
             out[f.name] = f.default if f.default_factory is MISSING else f.default_factory()

@@ -7,10 +7,10 @@ list options and are never made: without methods to generate, they cost next to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional, Union
 
 from .declarations import Decorator, Specification
+from .plain import dataclass, field
 
 Quantity = Union[int, float, str, None]
 """A number, or text with a unit (``"16Gi"``)."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Optional
 
 from .declarations import is_step
 from .errors import BadTransition, MissingArtifact
 from .parameters import Config, Parameter
+from .plain import dataclass
 
 _CONTEXT = "_flowc_context"
 

@@ -12,13 +12,13 @@ import importlib
 import importlib.util
 import os
 import sys
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Optional
 
-from . import metaflow_names, missing_modules
+from . import metaflow_names
 from .flow import FlowSpec, steps_of
+from .plain import dataclass
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def module_name(file: str) -> tuple[str, str]:
     A file inside a package gets its dotted name. A file whose name another module already has (``random.py``), or
     that is no identifier, gets the name ``flow_<stem>``.
     """
-    folder, base = os.path.split(os.path.realpath(file))
+    folder, base = os.path.split(_known_path(file))
     stem = base[:-3] if base.endswith(".py") else base
     parts = [stem]
     while os.path.exists(os.path.join(folder, "__init__.py")) and os.path.basename(folder).isidentifier():
@@ -77,6 +77,16 @@ def module_name(file: str) -> tuple[str, str]:
     if len(parts) == 1 and (not stem.isidentifier() or _taken(stem, file)):
         name = "flow_" + "".join(char if char.isalnum() else "_" for char in stem)
     return name, folder
+
+
+def _known_path(file: str) -> str:
+    """The path of a file without links, by which it is the same file however it is named.
+
+    Kubernetes mounts links into a folder whose name begins with two dots and changes with every mount, which nobody
+    should see in a traceback.
+    """
+    path = os.path.realpath(file)
+    return os.path.abspath(file) if any(part.startswith("..") for part in path.split(os.sep)) else path
 
 
 def _taken(stem: str, file: str) -> bool:
@@ -125,17 +135,17 @@ def load_file(file: str, *, stand_in: bool = False, missing: Optional[list[tuple
     Exception
         Whatever the file raises while it is imported, SyntaxError included.
     """
-    file = os.path.realpath(file)
+    file = _known_path(file)
     if not os.path.isfile(file):
         raise FileNotFoundError(file)
     name, folder = module_name(file)
     _put_on_path(name, folder, file)
     metaflow_names.install()
     already = sys.modules.get(name)
-    if already is not None and os.path.realpath(getattr(already, "__file__", None) or "") == file:
+    if already is not None and _known_path(getattr(already, "__file__", None) or "") == file:
         return LoadedFile(already, file)
     missing = [] if missing is None else missing
-    with missing_modules.stand_ins(folder, missing) if stand_in else nullcontext():
+    with _stand_ins(folder, missing) if stand_in else nullcontext():
         if "." in name:
             module = importlib.import_module(name)
         else:
@@ -149,3 +159,10 @@ def load_file(file: str, *, stand_in: bool = False, missing: Optional[list[tuple
                 sys.modules.pop(name, None)
                 raise
     return LoadedFile(module, file, tuple(missing))
+
+
+def _stand_ins(folder: str, missing: list[tuple[str, str, int]]) -> AbstractContextManager[None]:
+    # Tasks, which never need it, are spared its import.
+    from . import missing_modules
+
+    return missing_modules.stand_ins(folder, missing)

@@ -40,18 +40,23 @@ class SlurmBackend:
         return [*found, *size_problems(plan)]
 
     def check_settings(self, plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
-        """Nothing: no setting matters to what sbatch takes."""
-        return []
+        """FC413: code travels to a cluster that shares a folder, or flowc is installed there."""
+        if settings.way in ("bundled", "installed"):
+            return []
+        message = f"code does not come to Slurm by --code {settings.code}"
+        return [Diagnostic("FC413", message, None, "write --code bundled, or --code installed")]
 
     def emit(self, plan: Plan, settings: EmitSettings) -> dict[str, bytes]:
         """``submit.sh``, ``steps/``, the Plan and the code."""
         from ..bundle import code_files
         from .script import step_script, submit_script
+        from .start import START_FILE, START_TEXT
 
         if self.check(plan):
             raise ValueError(f"{plan.name} has errors for Slurm")
         out = {f"{STEPS}{step.name}.sbatch": step_script(plan, step).encode() for step in plan.steps}
         out[SUBMIT] = submit_script(plan, settings).encode()
+        out[START_FILE] = START_TEXT
         out[PLAN] = plan.dumps().encode()
         return out | code_files(self.name, plan.name, settings)
 

@@ -1,6 +1,7 @@
 """Reading emitted files back: the scripts, taken apart as sbatch and bash do, must say what the Plan says.
 
-Nothing here is shared with what writes the scripts but the rules of the values, so that a mistake there is seen here.
+Nothing here is shared with what writes the scripts but the rules of the values and which of them are kept back, so
+that a mistake there is seen here.
 """
 
 from __future__ import annotations
@@ -12,21 +13,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...compiler.plan import Gang, Plan, Step, code_digest
-from ..base import Unfaithful
+from ..base import Unfaithful, plan_among
 from ..bundle import FLOW, code_problems
 from .capabilities import CAPABILITIES
 from .limits import UNLIMITED, BadTime, derived_limit, read_limit
+from .script import KEPT_BACK
+from .start import START_FILE, START_TEXT
 
 _SUPERVISE = re.compile(
     r'if \[ "\$\{1-\}" != attempt \]; then\n'
     r"(    #[^\n]*\n    trap '' USR1\n)?"
-    r'    exec "\$\{FLOWC_PYTHON:-python3\}" -m flowc\.runtime slurm supervise (\S+) -- bash "\$0" attempt\nfi\n'
+    r'    exec "\$\{FLOWC_PYTHON:-python3\}" "\$FLOWC_CODE/start-flowc\.py" supervise (\S+) -- bash "\$0" attempt\nfi\n'
+)
+_BARE = re.compile(
+    r"(trap '' USR1\n)?"
+    r'exec "\$\{FLOWC_PYTHON:-python3\}" "\$FLOWC_CODE/start-flowc\.py" supervise (\S+)\n'
 )
 _EXPORT = re.compile(r"""export ([A-Za-z_][A-Za-z0-9_]*)=((?:'[^']*'|"'"|[A-Za-z0-9_@%+=:,./-])*)\n""")
 _SETUP = re.compile(r"# The flow's own setup, ([0-9]+) lines:\n")
 _STORE = "store=${FLOWC_DATASTORE#file://}\n"
 _AS_IT_IS = "# shellcheck disable=SC2016 # nothing in it is to be expanded\n"
-_TASK = ["-m", "flowc.runtime", "step"]
+_TASK = ["$FLOWC_CODE/start-flowc.py", "step"]
 _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
@@ -41,6 +48,8 @@ class Script:
     setup: str = ""
     exports: dict[str, str] = field(default_factory=dict)
     run: list[str] = field(default_factory=list)
+    forks: bool = False
+    """Whether the supervisor runs the step itself: there is nothing else in the script."""
     strange: str = ""
     """The first text that is no part of a job script of flowc's."""
 
@@ -53,12 +62,7 @@ def read_files(files: Mapping[str, bytes]) -> Plan:
     Unfaithful
         If they do not, with every reason.
     """
-    try:
-        plan = Plan.loads(files["plan.json"].decode())
-    except KeyError:
-        raise Unfaithful(["plan.json is missing"]) from None
-    except ValueError as error:
-        raise Unfaithful([f"plan.json holds no Plan: {error}"]) from None
+    plan = plan_among(files)
     problems = list(_problems(plan, files))
     if problems:
         raise Unfaithful(problems)
@@ -81,8 +85,10 @@ def _problems(plan: Plan, files: Mapping[str, bytes]) -> Iterator[str]:
     for name in sorted(set(files) - set(names)):
         if name.startswith("steps/"):
             yield f"{name}: the flow has no such step"
-    if b"-m flowc.runtime slurm submit " not in files.get("submit.sh", b""):
+    if b'"$here/code/start-flowc.py" submit ' not in files.get("submit.sh", b""):
         yield "submit.sh does not submit the flow" if "submit.sh" in files else "submit.sh is missing"
+    if files.get(START_FILE) != START_TEXT:
+        yield f"{START_FILE} is not flowc's"
     yield from code_problems(CAPABILITIES.target, plan.name, files)
     own = {name[len(FLOW) :]: data for name, data in files.items() if name.startswith(FLOW)}
     if code_digest(own, plan.configs) != plan.digest:
@@ -109,6 +115,10 @@ def parse_script(text: str) -> Script:
     if not rest.startswith("set -euo pipefail\n"):
         out.strange = out.strange or lines[at]
     body = _without_comments(rest.partition("\n")[2])
+    bare = _BARE.fullmatch(body)
+    if bare is not None:
+        out.traps, out.supervised, out.forks = bare[1] is not None, bare[2], True
+        return out
     match = _SUPERVISE.match(body)
     if match is None:
         out.strange = out.strange or body.partition("\n")[0]
@@ -175,7 +185,10 @@ def script_problems(plan: Plan, step: Step, text: str) -> Iterator[str]:
         if step.env.get(name) != value:
             yield f"it exports {name}, which @environment does not set so"
     yield from _directive_problems(plan, step, script.directives)
-    yield from _run_problems(step, script.run)
+    if not script.forks:
+        yield from _run_problems(step, script.run)
+    elif step.kind == "gang" or given.get("container") or set(step.env) - KEPT_BACK:
+        yield "its attempts are not set up as the flow says"
 
 
 def _directive_problems(plan: Plan, step: Step, found: dict[str, str | None]) -> Iterator[str]:
@@ -269,6 +282,7 @@ def _time_problems(step: Step, limit: str | None, signal: str | None) -> Iterato
 
 
 def _run_problems(step: Step, run: list[str]) -> Iterator[str]:
+    """What is wrong with the command of an attempt."""
     task = [*_TASK, step.name, "--index", "$FLOWC_INDEX"]
     if run[-len(task) :] != task:
         yield f"it does not run the step: {' '.join(run)!r}"

@@ -12,12 +12,16 @@ from ...compiler.diagnostics import listed
 from ...compiler.plan import Gang, Parameter, Plan, Step
 from ..base import EmitSettings
 from .options import container, flags, modules, setup, size_of, wants_gpu
+from .start import START_FILE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 PYTHON = '"${FLOWC_PYTHON:-python3}"'
 """The host's Python; whoever submits may name another one than python3."""
+
+START = '"$FLOWC_CODE/start-flowc.py"'
+"""Starts flowc's runtime from where the run's code lies; see `start.py`."""
 
 KEPT_BACK = frozenset(
     """BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ENV BASH_LINENO BASH_SOURCE BASH_VERSINFO CDPATH DIRSTACK
@@ -53,6 +57,8 @@ def step_script(plan: Plan, step: Step) -> str:
         what=what(plan, step),
         doc=first_line(step.doc),
         directives=[flag(name, value) for name, value in directives.items()],
+        start=f"{PYTHON} {START}",
+        bare=is_bare(step),
         warned="signal" in directives,
         modules=modules(step),
         setup=own,
@@ -69,7 +75,7 @@ def submit_script(plan: Plan, settings: EmitSettings) -> str:
         flow=plan.name,
         doc=first_line(plan.doc),
         parameters=[(item.name, _about(item)) for item in plan.parameters],
-        bundled=settings.code == "bundled",
+        start=START_FILE,
         datastore=shlex.quote(settings.datastore) if settings.datastore else "",
     )  # fmt: skip
 
@@ -84,9 +90,14 @@ def exports(step: Step) -> list[tuple[str, str]]:
     return [(name, shlex.quote(value)) for name, value in sorted(step.env.items()) if name not in KEPT_BACK]
 
 
+def is_bare(step: Step) -> bool:
+    """Whether an attempt is nothing but the step's own process, so that no script is needed to start it."""
+    return step.kind != "gang" and not (modules(step) or setup(step) or exports(step) or container(step))
+
+
 def run_line(step: Step) -> list[str]:
     """The command that runs an attempt, in the lines in which it is written."""
-    task = f'-m flowc.runtime step {step.name} --index "$FLOWC_INDEX"'
+    task = f'{START} step {step.name} --index "$FLOWC_INDEX"'
     image = container(step)
     # srun does not take the cores over from the job (Slurm 22.05 to 23.02).
     options = {"cpus-per-task": str(math.ceil(step.resources.cpu))}

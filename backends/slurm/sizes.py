@@ -14,12 +14,17 @@ LARGEST_SCRIPT = 4 * 1024 * 1024
 LARGEST_VARIABLE = 128 * 1024
 """Bytes of ``NAME=value`` with the zero at its end: what Linux passes to a program (execve(2), MAX_ARG_STRLEN)."""
 
+LONGEST_DEPENDENCY = 128 * 1024
+"""Bytes of ``--dependency`` that Slurm takes."""
+
+_ONE_DEPENDENCY = len("afterok:4294967295,")
+
 _OURS = 64 * 1024
 """Bytes for everything in a script that is flowc's; far more than it takes."""
 
 
 def size_problems(plan: Plan) -> Iterator[Diagnostic]:
-    """FC411: a script that Slurm would not take, and variables that no program could be started with."""
+    """FC411: scripts and dependencies that Slurm would not take, variables that no program could be started with."""
     for step in plan.steps:
         for name, value in step.env.items():
             size = _bytes(name, "=", value) + 1
@@ -28,6 +33,12 @@ def size_problems(plan: Plan) -> Iterator[Diagnostic]:
                     f"step {step.name!r}: the variable {name} has {size} bytes, and Linux passes {LARGEST_VARIABLE}"
                 )
                 yield Diagnostic("FC411", message, step.span, "put its value into a file, or into an artifact")
+        branches = len(step.inputs) if step.joins is not None else 0
+        if branches * _ONE_DEPENDENCY > LONGEST_DEPENDENCY:
+            message = f"step {step.name!r} joins {branches} branches, and a job of Slurm's can wait for " + str(
+                LONGEST_DEPENDENCY // _ONE_DEPENDENCY
+            )
+            yield Diagnostic("FC411", message, step.span, "make a foreach of them, or join them in groups")
         size = script_size(step)
         if size > LARGEST_SCRIPT:
             message = f"step {step.name!r} would have a script of {size} bytes, and Slurm takes {LARGEST_SCRIPT}"

@@ -39,8 +39,7 @@ TARGETS: tuple[Code, ...] = (
     ),
     entry(
         "FC402", "A timeout that the target cannot keep",
-        """Kubernetes pods and AWS Batch jobs take a while to start and to end; AWS Batch takes no timeout under 60
-        seconds, and on Kubernetes a shorter one would end tasks that have only just begun.""",
+        "AWS Batch takes no timeout under 60 seconds.",
         """
         @timeout(seconds=20)
         @step
@@ -240,20 +239,11 @@ TARGETS: tuple[Code, ...] = (
         "command",
     ),
     entry(
-        "FC413", "A wait that the target cannot keep",
-        "Argo multiplies the wait from one retry to the next by a whole number.",
-        """
-        @retry(times=3, minutes_between_retries=1, backoff=1.5)
-        @step
-        def start(self):  # <--
-            self.next(self.end)
-        """,
-        """
-        @retry(times=3, minutes_between_retries=1, backoff=2)
-        @step
-        def start(self):
-            self.next(self.end)
-        """, target="argo",
+        "FC413", "A way for the code to travel that the target does not know",
+        """On Slurm all nodes share a folder, to which the code is copied. Only pods have it in their image, or fetch it
+        from a bucket.""",
+        "$ flowc compile flow.py --target slurm --code s3://bucket/code",
+        "$ flowc compile flow.py --target slurm", "command",
     ),
     entry(
         "FC414", "A parameter's name that the target keeps for itself",

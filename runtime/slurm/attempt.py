@@ -65,7 +65,7 @@ class Attempt:
     """
 
     def __init__(self, job: Job, number: int, left: int, caught: Optional[dict[str, str]]) -> None:
-        from .outcome import Output
+        from .output import Output
 
         self.job = job
         self.number = number
@@ -107,12 +107,7 @@ class Attempt:
             adopt_orphans(True)
         sys.stdout.flush()
         sys.stderr.flush()
-        program = job.command[0]
-        path = program if "/" in program else _find(program)
-        try:
-            self.pid = os.posix_spawn(path, job.command, self.environment, setsid=True, setsigmask=(), setsigdef=_OWN)
-        except NotImplementedError:  # an old C library
-            self.pid = os.posix_spawn(path, job.command, self.environment, setpgroup=0, setsigmask=(), setsigdef=_OWN)
+        self.pid = self._spawned() if job.command else self._forked()
         status = self._wait()
         self._sweep()
         if job.is_done(self.number):
@@ -120,6 +115,34 @@ class Attempt:
         if job.taken_away:
             return End(left=True)
         return End(self._failure(status))
+
+    def _spawned(self) -> int:
+        """Start the script that sets up the attempt."""
+        command = self.job.command
+        program = command[0]
+        path = program if "/" in program else _find(program)
+        try:
+            return os.posix_spawn(path, command, self.environment, setsid=True, setsigmask=(), setsigdef=_OWN)
+        except NotImplementedError:  # an old C library
+            return os.posix_spawn(path, command, self.environment, setpgroup=0, setsigmask=(), setsigdef=_OWN)
+
+    def _forked(self) -> int:
+        """Fork the step's process from this one, which has read what it needs."""
+        # Imported before: what a forked process writes to, the kernel copies for it.
+        from .forked import run
+
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 70
+        try:
+            code = run(self.job.step.name, self.environment, _OWN)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
 
     # Waiting ----------------------------------------------------------------------------------------------------------
 

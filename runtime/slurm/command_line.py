@@ -1,7 +1,12 @@
-"""``python -m flowc.runtime slurm submit|supervise|status|cancel``: all that a cluster without flowc needs."""
+"""``python -m flowc.runtime slurm submit|supervise|status|cancel``: all that a cluster without flowc needs.
+
+``step`` is there, too, for the scripts that start a step's process themselves.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,11 +19,16 @@ if TYPE_CHECKING:
     from .status import Look
 
 _POLL = 1.0
+_POLL_FIRST = 0.1
 _ASK_SLURM = 20.0
 
 
 def main(words: Sequence[str]) -> int:
     """Run one of the commands; returns the exit code: 0 good, 1 the run failed, 2 wrong input, 130 interrupted."""
+    if words[:1] == ["step"]:
+        from ..__main__ import main as runtime
+
+        return runtime(words)
     try:
         if words[:1] == ["supervise"]:
             return _supervise(words[1:])
@@ -32,16 +42,24 @@ def main(words: Sequence[str]) -> int:
 
 
 def _supervise(words: Sequence[str]) -> int:
+    # Little of what a job's supervisor makes is garbage, and looking for it would touch all that its children share.
+    gc.disable()
     from .supervise import supervise
 
-    # supervise STEP -- COMMAND...; no argparse, every job begins with this.
-    if len(words) < 3 or words[1] != "--":
-        raise FlowcError("usage: python -m flowc.runtime slurm supervise STEP -- COMMAND...")
-    return supervise(words[0], list(words[2:]))
+    # supervise STEP [-- COMMAND...]; no argparse, every job begins with this.
+    if len(words) == 2 or words[1:2] not in ([], ["--"]) or not words:
+        raise FlowcError("usage: supervise STEP [-- COMMAND...]")
+    code = supervise(words[0], list(words[2:]))
+    # There is nothing that would have to be put in order, and a task of an array should not wait for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _others(words: Sequence[str]) -> int:
     import argparse
+
+    from .journal import MAX_NUM_SPLITS
 
     parser = argparse.ArgumentParser(prog="python -m flowc.runtime slurm", description="Run a flow on Slurm.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -53,6 +71,9 @@ def _others(words: Sequence[str]) -> int:
     submit.add_argument("--wait", action="store_true", help="wait for the end; the exit code is the run's")
     submit.add_argument("--resume", metavar="RUN", help="take over what is done in this run")
     submit.add_argument("--from", dest="first", metavar="STEP", help="with --resume: run this step again in any case")
+    submit.add_argument(
+        "--max-num-splits", metavar="N", type=int, default=MAX_NUM_SPLITS, help="the widest foreach that is let through"
+    )
     submit.add_argument("-h", "--help", action="store_true", help="show this")
     for name, text in (("status", "how a run stands"), ("cancel", "end a run")):
         other = commands.add_parser(name, help=text)
@@ -77,7 +98,13 @@ def _submit(given: Any, rest: list[str], parser: Any) -> int:
         _print_parameters(bundle.plan)
         return 0
     request = Request(
-        bundle, open_datastore(given.datastore), _options(rest), tuple(given.tag), given.resume, given.first
+        bundle,
+        open_datastore(given.datastore),
+        _options(rest),
+        tuple(given.tag),
+        given.resume,
+        given.first,
+        max_num_splits=given.max_num_splits,
     )
     run = submit(request)
     sys.stderr.write(f"run {run.prefix} is submitted\n")
@@ -118,14 +145,15 @@ def _print_parameters(plan: Any) -> None:
         sys.stdout.write(f" [{default}]\n")
 
 
-def wait(datastore: Any, run: RunInfo, period: float = _POLL) -> Look:
-    """Wait for the end of a run, and of all its jobs. Its files are looked at; Slurm is asked only now and then."""
+def wait(datastore: Any, run: RunInfo) -> Look:
+    """Wait for the end of a run, and of all its jobs. Its files are looked at, less often as time goes by; Slurm is
+    asked only now and then."""
     from ..runs import DONE, RUNNING, read_status
     from .journal import Journal
     from .status import Look, look, wait_until_gone
 
     journal = Journal(datastore, run)
-    asked = time.monotonic()
+    began = asked = time.monotonic()
     while True:
         if journal.has_ended:
             journal.tell()
@@ -139,7 +167,7 @@ def wait(datastore: Any, run: RunInfo, period: float = _POLL) -> Look:
             found = look(datastore, run)
             if found.status.state != RUNNING:
                 return found
-        time.sleep(period)
+        time.sleep(min(_POLL, max(_POLL_FIRST, (time.monotonic() - began) / 100)))
 
 
 def _report(run: RunInfo, found: Look) -> int:
@@ -149,6 +177,10 @@ def _report(run: RunInfo, found: Look) -> int:
     sys.stderr.write(f"run {run.prefix} is {status.state}{took}\n")
     for state, count in sorted(found.counts.items()):
         sys.stderr.write(f"  {count} {state.lower()} in the queue\n")
+    from .reasons import explanations
+
+    for line in explanations(found.jobs or ()):
+        sys.stderr.write(f"  {line}\n")
     failure = status.failure
     if failure:
         where = failure.get("address") or "the run"

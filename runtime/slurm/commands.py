@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Optional
@@ -17,14 +18,18 @@ _KEPT = frozenset(
 )
 """Where the cluster is, and what a user of many sites says there once for all jobs."""
 
-_AWAY = re.compile(
-    "unable to contact|socket timed out|connection refused|connection reset|transport endpoint|zero bytes were"
+_AWAY = (
+    "(?i)unable to contact|socket timed out|connection refused|connection reset|transport endpoint|zero bytes were"
     "|not responding|unexpected message|temporarily unable|temporarily unavailable|try again|communication"
     "|no route to host|timed out|no such file or directory.*munge|munge.*(connect|socket)"
-    "|(controller|daemon).*(down|not running|backup)|failed to connect|unable to establish",
-    re.IGNORECASE,
+    "|(controller|daemon).*(down|not running|backup)|failed to connect|unable to establish"
 )
+_FULL = "MaxSubmitJob|MaxSubmitJobs|submit job limit reached"
+"""How a limit on the number of somebody's jobs is called (https://slurm.schedmd.com/resource_limits.html): it lets more
+in when others have ended. sbatch says the reason in a line of its own, before the one that stands for many reasons."""
+
 _PATIENCE = 600.0
+_FULL_WAIT = 20.0
 _LONGEST_ANSWER = 120.0
 
 
@@ -50,7 +55,13 @@ class Answer(NamedTuple):
     @property
     def away(self) -> bool:
         """Whether the same may well succeed later."""
-        return self.code != 0 and _AWAY.search(self.err) is not None
+        return self.code != 0 and re.search(_AWAY, self.err) is not None
+
+
+    @property
+    def full(self) -> bool:
+        """Whether it was refused only because so many jobs are there already."""
+        return self.code != 0 and re.search(_FULL, self.err) is not None
 
 
 class LiveJob(NamedTuple):
@@ -90,6 +101,7 @@ class Commands:
         if patience is None:
             patience = contract.seconds(contract.SLURM_PATIENCE) or _PATIENCE
         self.patience = patience
+        self.full_wait = min(_FULL_WAIT, patience)
 
     def submit(
         self, arguments: Sequence[str], environment: Mapping[str, str], name: str, go_on: Callable[[], None]
@@ -119,11 +131,27 @@ class Commands:
             return self.find(name)
 
         answer = self._ask(command, environment, again)
+        if not isinstance(answer, str) and answer.full:
+            sys.stderr.write(f"flowc: {name} has to wait until there are fewer jobs: {_said(answer)}\n")
+            sys.stderr.flush()
+        while not isinstance(answer, str) and answer.full and self._others_go_on():
+            # For as long as there are jobs that will end; a job that is more than the limit itself never fits.
+            time.sleep(self.full_wait)
+            go_on()
+            answer = self._ask(command, environment, again)
         if isinstance(answer, str):
             return answer
         if answer.code != 0:
             raise SlurmError(f"Slurm refused the job {name}: {_said(answer)}")
         return answer.out.strip().splitlines()[-1].split(";")[0]
+
+    def _others_go_on(self) -> bool:
+        """Whether the user has jobs beside this one that may end before anything else does."""
+        own = own_job(os.environ)
+        answer = self._run(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i|%r"])
+        # Those that wait for others may wait for what is to be submitted here.
+        jobs = [line.strip().partition("|") for line in answer.out.splitlines() if line.strip()]
+        return answer.away or any(id_ != own and reason != "Dependency" for id_, _, reason in jobs)
 
     def find(self, name: str) -> Optional[str]:
         """The id of the job or array of that name that the controller still knows, whatever became of it."""

@@ -20,6 +20,10 @@ FOLDER = "slurm"
 """Folder of all this in the run's; no task can have an index of one of the names in it."""
 
 
+MAX_NUM_SPLITS = 100_000
+"""The widest foreach that is let through, where nothing else is asked for."""
+
+
 class Settings(NamedTuple):
     """What is settled when the run is submitted.
 
@@ -33,12 +37,15 @@ class Settings(NamedTuple):
         Folder of the staged code.
     max_array : int
         How many tasks an array may have.
+    max_num_splits : int
+        The widest foreach that is let through.
     """
 
     user: str
     prefix: str
     code: str
     max_array: int
+    max_num_splits: int = MAX_NUM_SPLITS
 
 
 class Ended(NamedTuple):

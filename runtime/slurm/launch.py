@@ -30,7 +30,7 @@ from ..runs import (
 )
 from .cancelling import cancel_others
 from .commands import Commands, SlurmError
-from .journal import Journal, Settings
+from .journal import MAX_NUM_SPLITS, Journal, Settings
 from .naming import prefix_of, token_of
 from .staging import Bundle, Staged, stage
 from .status import look, wait_until_gone
@@ -54,6 +54,8 @@ class Request(NamedTuple):
         The parameters' values where they are known already.
     source : str or None
         Path of the flow's file where the author has it; else the copy that runs.
+    max_num_splits : int
+        The widest foreach that is let through.
     """
 
     bundle: Bundle
@@ -64,6 +66,7 @@ class Request(NamedTuple):
     first: Optional[str] = None
     values: Optional[Mapping[str, Any]] = None
     source: Optional[str] = None
+    max_num_splits: int = MAX_NUM_SPLITS
 
 
 def submit(request: Request, commands: Optional[Commands] = None) -> RunInfo:
@@ -94,7 +97,7 @@ def submit(request: Request, commands: Optional[Commands] = None) -> RunInfo:
     journal = Journal(datastore, run)
     folder = datastore.path(run.prefix)
     prefix = prefix_of(run.flow, run.run_id, token_of(folder, run.created))
-    journal.begin(Settings(_system_user(), prefix, staged.folder, max_array))
+    journal.begin(Settings(_system_user(), prefix, staged.folder, max_array, request.max_num_splits))
     if origin is not None:
         records = run.records(datastore)
         take_over(run, Cloner(run.outline, origin.records(datastore), records, request.first))

@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Optional
 
 from .. import gang_report
 from ..address import Address
 from ..gang.failure import GangFailure
-from ..logs import last_lines, said_last
+from ..logs import said_last
 from ..record import Record, Records
 from ..report import Failure, exit_of, gang_failure, task_failure
 from ..task import REFUSED_CODE
+from .output import Output
 
 _CONTRACT = "ContractError"
 _PREFIX = "flowc: "
 
-_CANCELLED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO ([^*]+))? \*\*\*")
-
-BEGUN = "flowc: the job is started again"
-"""How a job that was started again begins in its output."""
-
 _URGENCY = {"lost": 1, "preempted": 2, "formation": 3}
 """Which of the reports that disagree counts: a rank that was lost may yet say more about itself."""
-
-
-class Output:
-    """The part of the job's own output that an attempt has written: what was said before the step's process began."""
-
-    def __init__(self) -> None:
-        try:
-            self._path = os.readlink("/proc/self/fd/2")
-            self._start = os.stat(self._path).st_size
-        except OSError:
-            self._path, self._start = "", 0
-
-    def lines(self) -> tuple[str, ...]:
-        """The last of its lines."""
-        return tuple(last_lines(self._path, start=self._start)) if self._path else ()
-
-
-def cancelled_for() -> Optional[str]:
-    """What Slurm ends this job for, as its daemon writes it into the job's output: ``TIME LIMIT``, ``PREEMPTION``,
-    ``NODE FAILURE``, empty where somebody cancelled it; None where it has written nothing.
-
-    A job that was started again appends to the output of the start before, so only the last such line is of it.
-    """
-    try:
-        lines = last_lines(os.readlink("/proc/self/fd/2"))
-    except OSError:
-        return None
-    for line in reversed(lines):
-        found = _CANCELLED.search(line)
-        if found is not None:
-            return (found.group(1) or "").split(",")[0].strip()
-        if line.startswith(BEGUN):
-            return None
-    return None
 
 
 def failure_of_task(

@@ -18,6 +18,9 @@ from ..address import Address
 from ..outline import Outline, StepOutline
 from ..record import Next
 
+_LONGEST_ARRAY = 4000
+"""Bytes of ``--array``: Slurm takes 4 KiB."""
+
 OK = "afterok"
 EACH = "aftercorr"
 
@@ -231,7 +234,7 @@ class _Builder:
         name = f"{first.folder}.{first.task_id}"
         for base in range(0, family.entry.width, self.max_array):
             chunk = range(base, min(base + self.max_array, family.entry.width))
-            groups = self._groups(family, chunk)
+            groups = [part for group in self._groups(family, chunk) for part in _parts(group, base)]
             for number, positions in enumerate(groups):
                 # Tasks of an array that is only a part of its chunk are named apart.
                 suffix = "" if len(positions) == len(chunk) else f"g{number}"
@@ -310,6 +313,16 @@ class _Builder:
             kind = OK if entry.width is None else EACH
             parents = [(parent, kind) for parent, _ in arrived]
             self.todo.append(_Family(Entry(join.name, entry.at, highest, entry.width), parents))
+
+
+def _parts(positions: list[int], base: int) -> Iterator[list[int]]:
+    """Positions in parts whose texts are not too long: those that a resumed run has left to do may have many gaps."""
+    while positions:
+        count = len(positions)
+        while len(_ranges(positions[:count], base)) > _LONGEST_ARRAY:
+            count = -(-count // 2)
+        yield positions[:count]
+        positions = positions[count:]
 
 
 def _ranges(positions: Sequence[int], base: int) -> str:

@@ -11,7 +11,6 @@ from typing import Any, Optional
 from ...dsl import FlowcError
 from .. import contract
 from ..address import Address
-from ..cloning import whole_gang
 from ..lineage import Lineage
 from ..outline import ContractError
 from ..record import Record, Records
@@ -49,6 +48,10 @@ class RunOver(FlowcError):
     """The run has ended, so nothing more of it is submitted."""
 
 
+class TooManySplits(FlowcError):
+    """A foreach is wider than the run lets through."""
+
+
 def task_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without what belongs to one task, be it flowc's or Slurm's."""
     return {name: value for name, value in clean_environment(environ).items() if name not in _TASKS_OWN}
@@ -59,6 +62,8 @@ def find_done(run: RunInfo, records: Records, address: Address) -> Optional[Reco
     step = run.outline[address.step]
     if step.kind != "gang":
         return records.read(address)
+    from ..cloning import whole_gang
+
     control = Address(address.step, (*address.index, 0), address.round)
     if not records.attempts(control):
         return None
@@ -141,6 +146,11 @@ class Submitter:
             self.journal.end(DONE, record.finished)
             return []
         found = []
+        if onward.kind == "foreach" and (onward.width or 0) > self.settings.max_num_splits:
+            raise TooManySplits(
+                f"step {address.step} fans out into {onward.width:,} tasks of {onward.to[0]}; the limit is "
+                f"{self.settings.max_num_splits:,}. Give --max-num-splits {onward.width} if that many are meant"
+            )
         if follow(self.outline, address, onward, self.parameters):
             found.append(_name("after", address))
         for join, round in arrivals(self.outline, address, onward.to, self.parameters):
@@ -345,8 +355,7 @@ def run_environment(run: RunInfo, datastore: str, code: str, flow_file: str, bun
     }
     if bundled:
         before = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-        others = [part for part in before if not part.endswith("/code/flowc.zip")]
-        environment["PYTHONPATH"] = os.pathsep.join([code, *others])
+        environment["PYTHONPATH"] = os.pathsep.join([code, *before])
     return environment
 
 

@@ -21,8 +21,8 @@ from ..outline import ContractError, StepOutline
 from ..record import Record
 from ..report import PREEMPTED, RANK_LOST, Failure
 from ..runs import FAILED, read_run
+from ..variables import required
 from .attempt import HEARD, Attempt, End, say
-from .cancelling import cancel_others
 from .commands import Commands, SlurmError, own_job
 from .journal import Journal
 from .submission import RunOver, Submitter, find_done
@@ -57,10 +57,7 @@ def supervise(step: str, command: Sequence[str], commands: Optional[Commands] = 
 
 
 def _required(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise ContractError(f"{name} is not set: jobs of a run are submitted by submit.sh or by `flowc submit`")
-    return value
+    return required(name, "jobs of a run are submitted by submit.sh or by `flowc submit`")
 
 
 class Job:
@@ -109,7 +106,7 @@ class Job:
     def run(self) -> int:
         """Do what is left to do; returns the exit code."""
         if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
-            from .outcome import BEGUN
+            from .output import BEGUN
 
             say(BEGUN[len("flowc: ") :])
         if self.journal.has_ended:
@@ -310,7 +307,7 @@ class Job:
 
         While a job is ending, the controller shows nothing but that. Its reason stands in the job's output.
         """
-        from .outcome import cancelled_for
+        from .output import cancelled_for
 
         until = time.monotonic() + _REASON
         why = cancelled_for()
@@ -329,6 +326,8 @@ class Job:
         say(str(failure))
         if not self.journal.end(FAILED, time.time(), failure):
             return
+        from .cancelling import cancel_others
+
         try:
             cancel_others(self.journal, self.commands, self.job)
         except SlurmError as error:

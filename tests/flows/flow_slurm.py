@@ -32,6 +32,7 @@ class Slurm(Target):
 
     name = "slurm"
     patience = 240.0
+    late = 10.0
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         super().__init__(folder)
@@ -55,9 +56,7 @@ class Slurm(Target):
         arguments = ["resume", f"{run.flow}/{run.run_id}", "--wait", *self._options(options)]
         return self._view(arguments, run.flow_file, run.params, expect, None)
 
-    def command(
-        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float | None = None
-    ) -> Finished:
+    def command(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float | None = None) -> Finished:
         """Run ``flowc`` on the login side of the cluster, and wait for it."""
         environment = {
             **{k: v for k, v in clean_environment().items() if not k.startswith(("SLURM", "SBATCH"))},

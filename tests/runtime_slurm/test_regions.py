@@ -14,7 +14,7 @@ from flowc.runtime.address import Address
 from flowc.runtime.outline import Outline
 from flowc.runtime.record import Next
 from flowc.runtime.slurm.naming import job_name, prefix_of
-from flowc.runtime.slurm.regions import Entry, arrivals, build, by_dependency, follow
+from flowc.runtime.slurm.regions import Entry, _parts, _ranges, arrivals, build, by_dependency, follow
 
 
 @pytest.fixture
@@ -152,3 +152,11 @@ def test_names_are_unique_readable_and_hold_nothing_that_slurm_minds() -> None:
     assert all(char.isascii() and (char.isalnum() or char in "._-") for char in strange)
     long = {job_name(prefix, f"{'s' * 300}.{number}") for number in range(3)}
     assert len(long) == 3 and all(len(name) <= 180 for name in long)
+
+
+def test_the_tasks_that_are_left_of_a_wide_array_are_named_in_texts_that_slurm_takes() -> None:
+    left = list(range(1000, 21000, 2))
+    parts = list(_parts(left, 1000))
+    assert [position for part in parts for position in part] == left
+    assert all(len(_ranges(part, 1000)) <= 4000 for part in parts) and len(parts) > 5
+    assert list(_parts(list(range(20000)), 0)) == [list(range(20000))]

@@ -5,25 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flow_slurm import Slurm
 from flow_target import RunView
-
-HEAD = """
-import os, sys, time
-from flowc import FlowSpec, Parameter, catch, checkpoint, current, parallel, retry, slurm, step, timeout
-
-
-def wait_for(path, seconds=60):
-    until = time.time() + seconds
-    while not os.path.exists(path):
-        assert time.time() < until, path
-        time.sleep(0.05)
-"""
+from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, queue, status, submitted, until, write
 
 FAN = """
 class FanFlow(FlowSpec):
@@ -58,45 +46,6 @@ class FanFlow(FlowSpec):
 if __name__ == "__main__":
     FanFlow()
 """
-
-
-def write(target: Slurm, text: str) -> Path:
-    file = target.folder / "flow.py"
-    file.write_text(HEAD + text)
-    return file
-
-
-def submitted(target: Slurm, file: Path, *options: str) -> str:
-    """Submit a flow and give the run's id at once."""
-    done = target.command("submit", str(file), "--target", "slurm", "--datastore", str(target.root), *options)
-    assert done.returncode == 0, done.said
-    return done.stdout.strip()
-
-
-def status(target: Slurm, flow: str, run: str) -> dict[str, Any]:
-    """What ``flowc status`` says."""
-    done = target.command("status", f"{flow}/{run}", "--json", "--datastore", str(target.root))
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def ended(target: Slurm, flow: str, run: str, seconds: float = 90) -> dict[str, Any]:
-    """What ``flowc status`` says once the run is over."""
-    return until(lambda: (s := status(target, flow, run))["state"] != "running" and s, seconds, "the run goes on", 0.5)
-
-
-def until(look: Callable[[], Any], seconds: float, what: str, period: float = 0.1) -> Any:
-    """The first good answer."""
-    last = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < last, what
-        time.sleep(period)
-    return found
-
-
-def queue(target: Slurm) -> list[str]:
-    """What the controller still has to do."""
-    return [line for line in target.cluster.run(["squeue", "-h"]).stdout.splitlines() if line]
 
 
 @pytest.mark.slow
@@ -219,12 +168,6 @@ def sleeping(on_slurm: Slurm) -> Iterator[tuple[Slurm, str]]:
     yield on_slurm, run
 
 
-def job_of(target: Slurm, run: str, key: str) -> str:
-    """The id of one of the run's jobs."""
-    file = next(target.root.glob(f"*/{run}/slurm/jobs/{key}.json"))
-    return str(json.loads(file.read_text())["job"])
-
-
 def test_a_cancelled_job_ends_its_run(sleeping: tuple[Slurm, str]) -> None:
     target, run = sleeping
     target.cluster.run(["scancel", job_of(target, run, "start._")])
@@ -272,6 +215,7 @@ def test_a_task_whose_parent_slurm_has_forgotten_looks_for_itself(sleeping: tupl
         "FLOWC_DATASTORE": str(target.root),
         "FLOWC_FLOW_NAME": "SleepFlow",
         "FLOWC_RUN_ID": run,
+        "FLOWC_CODE": settings["code"],
         "FLOWC_FLOW_FILE": settings["code"] + "/flow/flow.py",
         "FLOWC_SLURM_INDEX": "",
         "PYTHONPATH": settings["code"],
@@ -299,63 +243,6 @@ def test_a_job_that_dies_without_a_word_is_found_out(sleeping: tuple[Slurm, str]
     assert "failed" in runs.stdout
 
 
-GANG = """
-class GangFlow(FlowSpec):
-    folder = Parameter("folder", default="")
-    seconds = Parameter("seconds", default=10)
-
-    @step
-    def start(self):
-        self.size = 3
-        self.next(self.train, num_parallel=self.size)
-
-    @retry(times=2, minutes_between_retries=0)
-    @checkpoint
-    @slurm(time="LIMIT")
-    @parallel
-    @step
-    def train(self):
-        at = os.path.join(current.checkpoint.directory, "at")
-        self.began_at = int(open(at).read()) if current.checkpoint.is_loaded else 0
-        self.host = os.uname().nodename
-        for done in range(self.began_at + 1, self.seconds + 1):
-            time.sleep(1)
-            with open(at, "w") as file:
-                file.write(str(done))
-            current.checkpoint.save()
-            if self.index == 0:
-                open(os.path.join(self.folder, "at-%d" % done), "w").close()
-        self.next(self.join)
-
-    @step
-    def join(self, inputs):
-        self.began_at = inputs[0].began_at
-        self.hosts = [i.host for i in inputs]
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    GangFlow()
-"""
-
-
-def ended_in_a_hurry(target: Slurm, slurm: Any, run: str, job: str) -> dict[str, Any]:
-    """The end of a run, one job of which is put back into the queue: Slurm would let it wait there for two minutes."""
-
-    def look() -> Any:
-        if slurm.details(job).get("Reason") == "BeginTime":
-            slurm.run(["scontrol", "update", f"jobid={job}", "starttime=now"])
-        found = status(target, "GangFlow", run)
-        return found["state"] != "running" and found
-
-    found: dict[str, Any] = until(look, 220, "the run goes on", 1.0)
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_gang_goes_on_elsewhere_when_a_node_loses_its_power(on_slurm: Slurm, slurm: Any) -> None:
@@ -369,25 +256,9 @@ def test_a_gang_goes_on_elsewhere_when_a_node_loses_its_power(on_slurm: Slurm, s
     gone = at_work[1]
     slurm.kill_node(names.index(gone))
     slurm.run(["scontrol", "update", f"nodename={gone}", "state=down", "reason=off"])
-    assert ended_in_a_hurry(on_slurm, slurm, run, job)["state"] == "done"
+    assert ended_in_a_hurry(on_slurm, run, job)["state"] == "done"
     view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
     assert view.artifact("join", "began_at") >= 2
     hosts = view.artifact("join", "hosts")
     assert gone not in hosts and len(set(hosts)) == 3
     assert view.attempts("train/0") == [0, 1]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_gang_saves_itself_from_its_time_limit(on_slurm: Slurm, slurm: Any) -> None:
-    # Slurm may warn a minute earlier than it is asked to, so a limit of one minute could be over before it begins.
-    file = write(on_slurm, GANG.replace("LIMIT", "00:02:00"))
-    run = submitted(on_slurm, file, "--folder", str(on_slurm.folder), "--seconds", "125")
-    until((on_slurm.folder / "at-1").exists, 60, "the gang never came that far")
-    job = job_of(on_slurm, run, "train._")
-    assert ended_in_a_hurry(on_slurm, slurm, run, job)["state"] == "done"
-    view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
-    last = view.attempts("train/0")[-1]
-    assert last >= 1
-    assert view.artifact("join", "began_at") >= 1
-    assert "was asked to end" in "".join(f.read_text() for f in (view.folder / "slurm" / "logs").glob("*train*"))

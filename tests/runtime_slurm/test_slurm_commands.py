@@ -6,7 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-from flowc.runtime.slurm.commands import Commands, ControllerAway, SlurmError, SlurmMissing, clean_environment, own_job
+from flowc.runtime.slurm.commands import (
+    Commands,
+    ControllerAway,
+    LiveJob,
+    SlurmError,
+    SlurmMissing,
+    clean_environment,
+    own_job,
+)
+from flowc.runtime.slurm.reasons import explanations
 
 
 @pytest.fixture
@@ -58,6 +67,49 @@ def test_a_controller_that_stays_away_is_given_up(program) -> None:
     program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(ControllerAway, match="has not answered for 2 s"):
         Commands(2).submit([], dict(os.environ), "a", go_on)
+
+
+FULL = """echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2
+echo 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, size)' >&2
+exit 1"""
+
+
+def test_a_limit_on_how_many_jobs_are_there_is_waited_for(program, tmp_path: Path) -> None:
+    program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 3 ]; then echo 12; exit 0; fi\n{FULL}")
+    program("squeue", "echo '4|None'; echo '5_1|Dependency'")
+    assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
+    assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", "squeue", "sbatch", "squeue", "sbatch"]
+
+
+def test_a_job_that_the_limit_never_lets_in_is_refused(program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4")
+    program("sbatch", FULL)
+    program("squeue", "echo '4|None'; echo '5|Dependency'")  # nothing but the job that submits, and what waits for it
+    with pytest.raises(SlurmError, match="QOSMaxSubmitJobPerUserLimit"):
+        Commands(0.1).submit([], dict(os.environ), "a", go_on)
+
+
+def test_a_limit_of_another_kind_is_not_waited_for(program) -> None:
+    program("sbatch", "echo 'Batch job submission failed: Job violates accounting/QOS policy' >&2; exit 1")
+    with pytest.raises(SlurmError, match="violates"):
+        Commands(0.1).submit([], dict(os.environ), "a", go_on)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("launch failed requeued held", "scontrol release 7"),
+        ("launch_failed_requeued_held", "scontrol release 7"),
+        ("(JobHeldUser)", "scontrol release 7"),
+        ("ReqNodeNotAvail, UnavailableNodes:n3", "down, drained or reserved"),
+        ("QOSMaxSubmitJobPerUserLimit", "when other jobs have ended"),
+        ("AssocGrpCpuLimit", "when other jobs have ended"),
+    ],
+)
+def test_a_reason_that_wants_something_done_is_explained_once(reason: str, said: str) -> None:
+    jobs = [LiveJob(id_, "PENDING", reason, "F.1-a.x") for id_ in ("7", "8")]
+    (line,) = explanations([*jobs, LiveJob("9", "PENDING", "Dependency", "F.1-a.y")])
+    assert line.startswith("7: ") and said in line
 
 
 def test_no_slurm_on_this_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from flowc.runtime.address import Address
 from flowc.runtime.cloning import Cloner
 from flowc.runtime.outline import Outline
@@ -70,6 +71,7 @@ def test_every_task_runs_once(choice: tuple[int, int]) -> None:
         assert_ran(run, flow)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(FLOWS, st.data())
 def test_a_crash_between_two_submissions_loses_nothing_and_repeats_nothing(
@@ -90,6 +92,7 @@ def test_a_crash_between_two_submissions_loses_nothing_and_repeats_nothing(
         assert_ran(run, flow)
 
 
+@pytest.mark.slow
 def test_a_crash_at_every_place_of_a_flow(tmp_path: Path) -> None:
     # Deep enough to have joins of both kinds, loops and fan-outs in fan-outs.
     flow = next(flow for seed in range(1000) if 25 < len((flow := Flow(seed, 2)).jobs) < 45)

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "semantics"))
 import test_resume as resume
 import test_retries as retries
 import test_shapes as shapes
+import time_limits
 from flow_shapes import CORE, CROSSED, SHAPES
 
 FULL = len(CROSSED) > len(CORE)
@@ -31,7 +32,8 @@ class Case(NamedTuple):
 
 
 def cases() -> Iterator[Case]:
-    """All that is not about processes of this machine."""
+    """All that is not about processes of this machine; first what takes longest."""
+    yield Case("time_limit", time_limits.a_gang_saves_itself, {})
     for shape in SHAPES:
         yield Case(f"shape-{shape}", shapes.test_a_shape_runs_as_its_reference_says, {"shape": shape, "dsl": "flowc"})
     yield Case("all_ranks_at_once", shapes.test_all_ranks_of_a_gang_run_at_once, {})
@@ -52,6 +54,7 @@ def cases() -> Iterator[Case]:
         for shape, victim in [("linear", "a"), ("foreach", "work"), ("gang", "train"), ("branch", "join")]:
             choices = {"shape": shape, "victim": victim, "crash": crash}
             yield Case(f"crash-{crash}-{shape}", retries.test_a_crash_is_reported, choices)
+    yield Case("retry_waits", retries.test_the_wait_between_retries_grows_by_its_factor, {})
     yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
     for shape, victim in resume.PLACES if FULL else resume.PLACES[::3]:
         choices = {"shape": shape, "victim": victim}

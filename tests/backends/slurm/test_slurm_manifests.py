@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 from flowc.backends.bundle import pack, runtime_files, unpack
+from flowc.compiler.codes.code import whole_flow
+from same_bytes import PYTHONS, digests_in_other_surroundings, digests_of_other_pythons
 from slurm_flows import EVERYTHING, emitted, scripts, shellcheck
 
 HOUSE = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted(path.parent for path in (HOUSE / "examples").glob("*/flow.py"))
-PYTHONS = {
-    name: path
-    for name in ("3.9", "3.10", "3.12", "3.13")
-    for path in sorted((Path.home() / ".pyenv" / "versions").glob(f"{name}.*/bin/python"))[:1]
-}
 
 
+@pytest.mark.slow
 def test_the_scripts_of_the_examples_are_shellcheck_clean(tmp_path: Path) -> None:
     texts = [
         file.read_text("utf-8")
@@ -33,60 +31,18 @@ def test_the_scripts_of_the_examples_are_shellcheck_clean(tmp_path: Path) -> Non
     assert shellcheck(tmp_path, texts) == ""
 
 
-DIGEST = """
-import hashlib, sys
-from flowc.backends.manifests import produce
-from flowc.compiler import compile_flow
-files = produce(compile_flow(sys.argv[1]), "slurm").files
-print(hashlib.sha256(files["SHA256SUMS"]).hexdigest())
-"""
-
-
+@pytest.mark.slow
 def test_the_same_bytes_in_any_folder_with_any_hash_seed_and_user(tmp_path: Path) -> None:
-    said = set()
-    for number, (folder, seed, user) in enumerate([("a", "0", "x"), ("b/deep er", "1", "y"), ("ü", "random", "z")]):
-        place = tmp_path / folder
-        place.mkdir(parents=True)
-        emitted(place, EVERYTHING)
-        env = {
-            **os.environ,
-            "PYTHONHASHSEED": seed,
-            "USER": user,
-            "TZ": ["UTC", "Asia/Tokyo", ""][number],
-            "LC_ALL": "C",
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", DIGEST, "flow.py" if number else str(place / "flow.py")],
-            cwd=place,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        said.add(done.stdout)
-    assert len(said) == 1
+    assert len(set(digests_in_other_surroundings("slurm", whole_flow(EVERYTHING), tmp_path))) == 1
 
 
 @pytest.mark.slow
 def test_the_same_bytes_with_another_python(tmp_path: Path) -> None:
-    """Another version of Python, with the packages of this one: all that compiling needs is pure Python."""
-    import site
-
-    emitted(tmp_path, EVERYTHING)
-    packages = [path for path in sys.path if path.endswith("site-packages")] or site.getsitepackages()
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOUSE / ".venv" / "src"), *packages])}
-    said = {}
-    for python in [sys.executable, *(path for name, path in PYTHONS.items() if name != "3.9")]:
-        done = subprocess.run([python, "-c", DIGEST, "flow.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
-        if "No module named" in done.stderr or "cannot import name" in done.stderr:
-            continue  # a compiled package (MarkupSafe has a fallback; others may not)
-        assert done.returncode == 0, done.stderr
-        said[str(python)] = done.stdout
-    if len(said) < 2:
-        pytest.skip("not here: no other Python that can compile")
+    said = digests_of_other_pythons("slurm", whole_flow(EVERYTHING), tmp_path)
     assert len(set(said.values())) == 1, said
 
 
+@pytest.mark.slow
 def test_the_runtime_imports_from_the_zip(tmp_path: Path) -> None:
     archive = tmp_path / "flowc.zip"
     archive.write_bytes(pack(runtime_files()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from flowc.backends.slurm.hostlist import problem
 from flowc.backends.slurm.limits import UNLIMITED, BadTime, clock, read_limit, warning
 from flowc.backends.slurm.options import OPTIONS, container, flags
 from flowc.backends.slurm.script import KEPT_BACK, run_line
+from flowc.backends.slurm.sizes import size_problems
 from flowc.dsl.decorators import Slurm
 from slurm_flows import compiled, plan_of
 
@@ -286,3 +288,33 @@ def test_variables_of_bash_itself_are_left_to_the_runtime(tmp_path: Path) -> Non
     values = dict.fromkeys(sorted(KEPT_BACK), "x")
     flow = f"@environment(vars={values!r})\n@step\ndef start(self):\n    self.next(self.end)\n"
     assert b"export" not in emitted(tmp_path, flow)["steps/start.sbatch"]
+
+
+BRANCHES = """
+@step
+def start(self):
+    self.next(self.left, self.right)
+
+@step
+def left(self):
+    self.next(self.join)
+
+@step
+def right(self):
+    self.next(self.join)
+
+@step
+def join(self, inputs):
+    self.next(self.end)
+"""
+
+
+def test_a_join_of_more_branches_than_a_job_can_wait_for(tmp_path: Path) -> None:
+    plan = compiled(tmp_path, BRANCHES).plan
+    assert plan is not None
+    many = tuple((f"b{number}",) for number in range(7000))
+    wide = replace(plan, steps=tuple(replace(s, inputs=many) if s.name == "join" else s for s in plan.steps))
+    (found,) = size_problems(wide)
+    assert found.code == "FC411" and "joins 7000 branches, and a job of Slurm's can wait for 6898" in found.message
+    assert found.span == plan["join"].span
+    assert not list(size_problems(plan))

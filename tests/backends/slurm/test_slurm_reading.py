@@ -57,6 +57,12 @@ def _line(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
+def _of_a_step_that_needs_nothing(text: str, step: str) -> str:
+    """The head of a script, with the command of one that has nothing to set up."""
+    head = text.partition("set -euo pipefail\n")
+    return f'{head[0]}{head[1]}exec "${{FLOWC_PYTHON:-python3}}" "$FLOWC_CODE/start-flowc.py" supervise {step}\n'
+
+
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
@@ -77,7 +83,7 @@ def _line(old: str, new: str) -> Callable[[str], str]:
         ("start", _line("#SBATCH --mem", "id\n#SBATCH --mem"), "not flowc's: 'id'"),
         ("start", _line("openmpi/5.0", "openmpi/4.0"), "it loads the modules"),
         ("start", _line("    exec \"${FLOWC_PYTHON:-python3}\"", "    id; exec p"), "this is not flowc's"),
-        ("start", _line("runtime step start", "runtime step end"), "it does not run the step"),
+        ("start", _line("start-flowc.py\" step start", "start-flowc.py\" step end"), "it does not run the step"),
         ("start", _line("supervise start", "supervise end"), "it supervises step 'end'"),
         ("start", lambda text: text + "id\n", "not flowc's: 'id'"),
         ("start", lambda text: "", "not flowc's"),
@@ -96,8 +102,11 @@ def _line(old: str, new: str) -> Callable[[str], str]:
         ("evaluate", _line("--container-image=", "--container-imag="), "does not run in the container"),
         ("evaluate", _line("#SBATCH --no-requeue", "#SBATCH --nodes=2\n#SBATCH --no-requeue"), "--nodes is '2'"),
         ("report", _line("report.sif", "other.sif"), "does not run in the container"),
-        ("end", _line("exec \"${FLOWC_PYTHON:-python3}\" -m flowc.runtime step", "exec srun p -m flowc.runtime step"),
-         "its task is started by 'srun'"),
+        ("prepare", _line("\nexec \"${FLOWC_PYTHON:-python3}\"", "\nexec srun p"), "its task is started by 'srun'"),
+        ("end", _line("exec \"${FLOWC_PYTHON:-python3}\"", "exec srun p"), "this is not flowc's"),
+        ("end", _line("supervise end", "supervise start"), "it supervises step 'start'"),
+        ("prepare", lambda text: _of_a_step_that_needs_nothing(text, "prepare"), "not set up as the flow says"),
+        ("train", lambda text: _of_a_step_that_needs_nothing(text, "train"), "not set up as the flow says"),
     ],
 )  # fmt: skip
 def test_a_script_that_says_something_else(
@@ -114,7 +123,8 @@ def test_a_script_that_says_something_else(
 
 
 @pytest.mark.parametrize(
-    "file", ["plan.json", "submit.sh", "bundle.json", RUNTIME, "code/flow/flow.py", "steps/end.sbatch"]
+    "file",
+    ["plan.json", "submit.sh", "bundle.json", RUNTIME, "code/flow/flow.py", "code/start-flowc.py", "steps/end.sbatch"],
 )
 def test_a_file_that_is_missing_or_empty(everything: Files, file: str) -> None:
     assert problems({name: data for name, data in everything.items() if name != file})
@@ -162,6 +172,7 @@ DECORATORS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(flows(), st.data())
 def test_random_flows_are_emitted_faithfully(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_value_of_the_environment_arrives_unchanged_and_is_not_executed(tmp_pa
     done = _bash(run, "attempt", FLOWC_INDEX="0.3")
     assert done.returncode == 0, done.stderr
     assert (run / "value").read_bytes() == value.encode()
-    assert (run / "words").read_text() == "-m\nflowc.runtime\nstep\nstart\n--index\n0.3\n"
+    assert (run / "words").read_text() == "/code/start-flowc.py\nstep\nstart\n--index\n0.3\n"
     assert sorted(item.name for item in run.iterdir()) == ["job", "python", "value", "words"]
 
 
@@ -87,7 +88,7 @@ def _bash(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         ["bash", "job", *words],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "FLOWC_PYTHON": str(folder / "python"), **env},
+        env={"PATH": os.environ["PATH"], "FLOWC_PYTHON": str(folder / "python"), "FLOWC_CODE": "/code", **env},
         capture_output=True,
         text=True,
     )
@@ -103,11 +104,11 @@ def test_the_job_itself_runs_the_supervisor_before_any_setup(tmp_path: Path) -> 
     (run / "job").write_text(text)
     assert _bash(run).returncode == 0
     words = (run / "words").read_text().split()
-    assert words == ["-m", "flowc.runtime", "slurm", "supervise", "start", "--", "bash", "job", "attempt"]
+    assert words == ["/code/start-flowc.py", "supervise", "start", "--", "bash", "job", "attempt"]
     assert not (run / "set-up").exists()
     assert _bash(run, "attempt", FLOWC_INDEX="").returncode == 0
     assert (run / "set-up").exists()
-    assert (run / "words").read_text() == "-m\nflowc.runtime\nstep\nstart\n--index\n\n"
+    assert (run / "words").read_text() == "/code/start-flowc.py\nstep\nstart\n--index\n\n"
 
 
 def test_the_authors_setup_is_kept_as_it_is(tmp_path: Path) -> None:
@@ -139,13 +140,26 @@ def test_submit_names_the_parameters_and_bundles_or_not(tmp_path: Path) -> None:
     )
     bundled = emitted(tmp_path, flow)
     text = bundled["submit.sh"].decode()
-    assert "#   --alpha  (number) the $(rate)" in text and "code/flowc.zip" in text
+    assert "#   --alpha  (number) the $(rate)" in text and "code/start-flowc.py" in text
     installed = emitted(tmp_path, flow, code="installed", datastore="/shared/runs")
     assert set(bundled) - set(installed) == {"code/flowc.zip"}
-    assert (
-        b"flowc.zip" not in installed["submit.sh"]
-        and b"export FLOWC_DATASTORE=/shared/runs\n" in installed["submit.sh"]
-    )
+    assert b"export FLOWC_DATASTORE=/shared/runs\n" in installed["submit.sh"]
+
+
+def test_nothing_in_the_current_folder_is_taken_for_a_part_of_flowc(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    for name, data in emitted(tmp_path, "@step\ndef start(self):\n    self.next(self.end)\n").items():
+        file = tmp_path / "bundle" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    (here / "flowc").mkdir(parents=True)
+    for name in ("flowc/__init__.py", "json.py", "typing.py"):
+        (here / name).write_text("raise SystemExit('of the current folder')\n")
+    words = ["bash", str(tmp_path / "bundle" / "submit.sh"), "--help"]
+    env = {"PATH": os.environ["PATH"], "FLOWC_PYTHON": sys.executable}
+    done = subprocess.run(words, cwd=here, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--datastore" in done.stdout
 
 
 def test_submit_calls_the_runtime_with_its_folder_and_the_words_as_they_are(tmp_path: Path) -> None:
@@ -160,13 +174,11 @@ def test_submit_calls_the_runtime_with_its_folder_and_the_words_as_they_are(tmp_
     subprocess.run(["bash", str(run / "submit.sh"), *words], cwd=tmp_path, env=env, check=True)
     said = (tmp_path / "words").read_text().split("|")
     assert said == [
-        "-m",
-        "flowc.runtime",
-        "slurm",
+        f"{run}/code/start-flowc.py",
         "submit",
         str(run),
         *words,
-        f"{run}/code/flowc.zip",
+        "",
         "/shared/it's",
         "",
     ]

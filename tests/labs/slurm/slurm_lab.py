@@ -35,7 +35,8 @@ _SBIN = ("/usr/sbin", "/sbin")
 # A socket's path has 107 bytes (unix(7)); slurmstepd makes spool/node0/node0_123456.4294967292 there.
 _LONGEST_FOLDER = 107 - len("/spool/node00/node00_1234567.4294967292")
 # Another cluster's, or those of a job that the tests run in.
-_FOREIGN = re.compile(r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC|SQUEUE|SINFO|SCANCEL)_|(TMPDIR|TMP|TEMP)$")
+# PYTEST_ too: pytest sets one at each test, while the threads that start runs look through the environment.
+_FOREIGN = re.compile(r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC|SQUEUE|SINFO|SCANCEL|PYTEST)_|(TMPDIR|TMP|TEMP)$")
 
 
 class SlurmLab:
@@ -145,7 +146,7 @@ class SlurmLab:
     @property
     def env(self) -> dict[str, str]:
         """This process's environment, made for the cluster: SLURM_CONF, PATH, nothing of another Slurm."""
-        env = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+        env = {name: os.environ[name] for name in os.environ if not _FOREIGN.match(name)}
         path = env.get("PATH", os.defpath).split(":")
         env["PATH"] = ":".join([*path, *(folder for folder in _SBIN if folder not in path)])
         env["SLURM_CONF"] = f"{self.folder}/etc/slurm.conf"

@@ -19,6 +19,8 @@ from lab_processes import LabError
 from slurm_fixture import require_slurm
 from slurm_lab import SlurmLab
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = ["node0", "node1", "node2", "node3"]
 

@@ -1,0 +1,130 @@
+"""Runs on Slurm as a person starts and watches them: submitted, asked after, followed by their jobs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flow_slurm import Slurm
+
+HEAD = """
+import os, sys, time
+from flowc import FlowSpec, Parameter, catch, checkpoint, current, parallel, retry, slurm, step, timeout
+
+
+def wait_for(path, seconds=60):
+    until = time.time() + seconds
+    while not os.path.exists(path):
+        assert time.time() < until, path
+        time.sleep(0.05)
+"""
+
+GANG = """
+class GangFlow(FlowSpec):
+    folder = Parameter("folder", default="")
+    seconds = Parameter("seconds", default=10)
+
+    @step
+    def start(self):
+        self.size = 3
+        self.next(self.train, num_parallel=self.size)
+
+    @retry(times=2, minutes_between_retries=0)
+    @checkpoint
+    @slurm(time="LIMIT")
+    @parallel
+    @step
+    def train(self):
+        at = os.path.join(current.checkpoint.directory, "at")
+        self.began_at = int(open(at).read()) if current.checkpoint.is_loaded else 0
+        self.host = os.uname().nodename
+        for done in range(self.began_at + 1, self.seconds + 1):
+            time.sleep(1)
+            with open(at, "w") as file:
+                file.write(str(done))
+            current.checkpoint.save()
+            if self.index == 0:
+                open(os.path.join(self.folder, "at-%d" % done), "w").close()
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.began_at = inputs[0].began_at
+        self.hosts = [i.host for i in inputs]
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    GangFlow()
+"""
+
+
+def write(target: Slurm, text: str) -> Path:
+    file = target.folder / "flow.py"
+    file.write_text(HEAD + text)
+    return file
+
+
+def submitted(target: Slurm, file: Path, *options: str) -> str:
+    """Submit a flow and give the run's id at once."""
+    done = target.command("submit", str(file), "--target", "slurm", "--datastore", str(target.root), *options)
+    assert done.returncode == 0, done.said
+    return done.stdout.strip()
+
+
+def status(target: Slurm, flow: str, run: str) -> dict[str, Any]:
+    """What ``flowc status`` says."""
+    done = target.command("status", f"{flow}/{run}", "--json", "--datastore", str(target.root))
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def ended(target: Slurm, flow: str, run: str, seconds: float = 90) -> dict[str, Any]:
+    """What ``flowc status`` says once the run is over."""
+    return until(lambda: (s := status(target, flow, run))["state"] != "running" and s, seconds, "the run goes on", 0.5)
+
+
+def until(look: Callable[[], Any], seconds: float, what: str, period: float = 0.1) -> Any:
+    """The first good answer."""
+    last = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < last, what
+        time.sleep(period)
+    return found
+
+
+def queue(target: Slurm) -> list[str]:
+    """What the controller still has to do."""
+    return [line for line in target.cluster.run(["squeue", "-h"]).stdout.splitlines() if line]
+
+
+def job_of(target: Slurm, run: str, key: str) -> str:
+    """The id of one of the run's jobs."""
+    file = next(target.root.glob(f"*/{run}/slurm/jobs/{key}.json"))
+    return str(json.loads(file.read_text())["job"])
+
+
+def ended_in_a_hurry(target: Slurm, run: str, job: str) -> dict[str, Any]:
+    """The end of a run, one job of which is put back into the queue: Slurm would let it wait there for two minutes."""
+    hurried = 0.0
+
+    def look() -> Any:
+        nonlocal hurried
+        if target.cluster.details(job).get("Reason") == "BeginTime":
+            # Not at once: a job that starts in the second in which it was ended is taken for one that has ended.
+            hurried = hurried or time.monotonic() + 4
+            if time.monotonic() > hurried:
+                target.cluster.run(["scontrol", "update", f"jobid={job}", "starttime=now"])
+                hurried = 0.0
+        found = status(target, "GangFlow", run)
+        return found["state"] != "running" and found
+
+    found: dict[str, Any] = until(look, 280, "the run goes on", 2.0)
+    return found

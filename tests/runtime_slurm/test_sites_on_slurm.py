@@ -1,0 +1,123 @@
+"""What depends on how a site has set up its cluster: preemption, containers, limits, and jobs that are held."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+from flow_slurm import Slurm
+from flow_target import RunView
+from test_runs_on_slurm import FAN, GANG, ended, ended_in_a_hurry, job_of, submitted, until, write
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def test_a_gang_that_slurm_preempts_goes_on_from_its_checkpoint(on_slurm: Slurm, slurm: Any) -> None:
+    file = write(on_slurm, GANG.replace("LIMIT", "00:10:00"))
+    with slurm.changed(PreemptType="preempt/partition_prio", PreemptMode="REQUEUE"):
+        slurm.run(["scontrol", "update", "partitionname=other", "prioritytier=10"], check=True)
+        run = submitted(on_slurm, file, "--folder", str(on_slurm.folder), "--seconds", "6")
+        until((on_slurm.folder / "at-3").exists, 60, "the gang never came that far")
+        job = job_of(on_slurm, run, "train._")
+        slurm.finish(slurm.sbatch("--partition=other", "--nodes=4", "--exclusive", "--wrap", "true"))
+        assert slurm.details(job)["Restarts"] == "1"
+        assert ended_in_a_hurry(on_slurm, slurm, run, job)["state"] == "done"
+    view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    assert view.artifact("join", "began_at") >= 2
+    assert view.attempts("train/0") == [0, 1]
+    (log,) = (view.folder / "slurm" / "logs").glob("*train*")
+    assert "preemption" in log.read_text()
+
+
+CONTAINED = """
+class ContainedFlow(FlowSpec):
+    @slurm(container="image.sif", setup="export FROM_SETUP=1")
+    @step
+    def start(self):
+        print("inside", file=sys.stderr)
+        self.inside = os.environ.get("IN_THE_CONTAINER")
+        self.size = 2
+        self.next(self.work, num_parallel=self.size)
+
+    @slurm(container="apptainer:docker://python:3.12")
+    @parallel
+    @step
+    def work(self):
+        self.inside = os.environ.get("IN_THE_CONTAINER")
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.insides = [i.inside for i in inputs]
+        self.next(self.end)
+
+    @step
+    def end(self):
+        self.outside = os.environ.get("IN_THE_CONTAINER")
+
+
+if __name__ == "__main__":
+    ContainedFlow()
+"""
+
+STAND_IN = """#!/bin/bash
+# Not apptainer: it notes how it is called, and runs the command where it is.
+printf '%s\\n' "$*" >> {calls}
+while [ "$1" != python3 ]; do image=$1; shift; done
+shift
+IN_THE_CONTAINER=$image exec {python} "$@"
+"""
+
+
+def test_the_command_line_of_a_container_works(on_slurm: Slurm) -> None:
+    """There is no apptainer here: a stand-in of its name shows that what is composed runs, not that images do."""
+    tools, calls = on_slurm.folder / "bin", on_slurm.folder / "calls"
+    tools.mkdir()
+    (tools / "apptainer").write_text(STAND_IN.format(calls=calls, python=sys.executable))
+    (tools / "apptainer").chmod(0o755)
+    path = {"PATH": f"{tools}:{on_slurm.cluster.env['PATH']}"}
+    run = on_slurm.run(write(on_slurm, CONTAINED), env=path)
+    assert run.artifact("start", "inside") == "image.sif"
+    assert run.artifact("join", "insides") == ["docker://python:3.12"] * 2
+    assert run.artifact("end", "outside") is None
+    first, *ranks = calls.read_text().splitlines()
+    code = json.loads((run.folder / "slurm" / "run.json").read_text())["code"]
+    assert first == f"exec --bind {on_slurm.root} image.sif python3 {code}/start-flowc.py step start --index "
+    assert (
+        ranks
+        == [f"exec --bind {on_slurm.root} docker://python:3.12 python3 {code}/start-flowc.py step work --index "] * 2
+    )
+
+    said = on_slurm.command("logs", "ContainedFlow/1/start", "--stderr", "--datastore", str(on_slurm.root))
+    assert (said.returncode, said.stderr) == (0, "inside\n"), said.said
+
+
+def test_a_foreach_that_is_too_wide_ends_its_run(on_slurm: Slurm) -> None:
+    run = submitted(on_slurm, write(on_slurm, FAN), "--width", "4", "--max-num-splits", "3")
+    found = ended(on_slurm, "FanFlow", run)
+    assert (found["state"], found["failure"]["type"]) == ("failed", "TooManySplits")
+    assert "fans out into 4 tasks of work; the limit is 3" in found["failure"]["message"]
+
+
+def test_a_job_that_is_held_says_what_to_do(on_slurm: Slurm, slurm: Any) -> None:
+    longer = FAN.replace("    @step\n    def start", '    @slurm(time="10")\n    @step\n    def start')
+    slurm.run(["scontrol", "update", "partitionname=main", "maxtime=5"], check=True)
+    try:
+        run = submitted(on_slurm, write(on_slurm, longer))
+        job = job_of(on_slurm, run, "start._")
+        assert "longer than its partition allows" in told(on_slurm, slurm, run, job, "PartitionTimeLimit")
+        slurm.run(["scontrol", "hold", job], check=True)
+        assert f"scontrol release {job}" in told(on_slurm, slurm, run, job, "JobHeld")
+        assert on_slurm.command("cancel", f"FanFlow/{run}", "--datastore", str(on_slurm.root)).returncode == 0
+    finally:
+        slurm.run(["scontrol", "update", "partitionname=main", "maxtime=INFINITE"], check=True)
+
+
+def told(target: Slurm, slurm: Any, run: str, job: str, reason: str) -> str:
+    """What ``flowc status`` prints while a job waits for this reason."""
+    until(lambda: slurm.details(job).get("Reason", "").startswith(reason), 20, f"the job never waited for {reason}")
+    said = target.command("status", f"FanFlow/{run}", "--datastore", str(target.root))
+    assert said.returncode == 0 and reason in said.stdout, said.said
+    return said.stdout

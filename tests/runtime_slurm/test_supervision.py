@@ -1,0 +1,234 @@
+"""What a job's supervisor does: a real process with real attempts, among programs that stand in for Slurm's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowc.compiler import compile_flow
+from flowc.runtime.address import Address
+from flowc.runtime.datastore import open_datastore
+from flowc.runtime.runs import RunInfo, create_run
+from flowc.runtime.slurm.journal import Journal, Settings
+
+FLOW = """
+import os, sys, time
+from flowc import FlowSpec, Parameter, catch, retry, step, timeout
+
+class OneFlow(FlowSpec):
+    what = Parameter("what", default="")
+
+    DECORATORS
+    @step
+    def start(self):
+        print("at work", flush=True)
+        exec(self.what)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+PROGRAMS = {
+    "sbatch": "echo 17",
+    "squeue": "",
+    "scancel": "",
+    "scontrol": 'case "$*" in *"show job"*) echo "JobId=4 JobState=RUNNING Requeue=$REQUEUE";; esac',
+}
+
+
+class Supervised:
+    """A run whose first job is this process's to start, and programs of Slurm's names that note how they are called."""
+
+    def __init__(self, folder: Path, what: str, decorators: str = "") -> None:
+        self.folder = folder
+        flow = folder / "flow.py"
+        flow.write_text(FLOW.replace("DECORATORS", decorators or "# none"))
+        plan = compile_flow(str(flow)).plan
+        assert plan is not None
+        self.datastore = open_datastore(str(folder / "store"))
+        self.run: RunInfo = create_run(self.datastore, plan.to_json(), {"what": what}, file=str(flow), target="slurm")
+        self.journal = Journal(self.datastore, self.run)
+        self.journal.begin(Settings("me", "F.1-a.", str(folder / "code"), 4))
+        bin_folder = folder / "bin"
+        bin_folder.mkdir()
+        for name, body in PROGRAMS.items():
+            (bin_folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/calls\n{body}\n')
+            (bin_folder / name).chmod(0o755)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("FLOWC_", "SLURM"))},
+            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "FLOWC_DATASTORE": str(folder / "store"),
+            "FLOWC_FLOW_NAME": "OneFlow",
+            "FLOWC_RUN_ID": self.run.run_id,
+            "FLOWC_FLOW_FILE": str(flow),
+            "FLOWC_SLURM_INDEX": "",
+            "FLOWC_SLURM_REGION": "begin",
+            "FLOWC_PREEMPT_GRACE": "1",
+            "SLURM_JOB_ID": "4",
+            "REQUEUE": "1",
+        }
+
+    def start(self, **more: str) -> subprocess.Popen[str]:
+        """The job's process."""
+        self.output = (self.folder / "output").open("a+")
+        return subprocess.Popen(
+            [sys.executable, "-m", "flowc.runtime", "slurm", "supervise", "start"],
+            env={**self.environment, **more},
+            stdout=self.output,
+            stderr=self.output,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> int:
+        """Its exit code."""
+        return process.wait(30)
+
+    def until_at_work(self, attempt: int = 0) -> None:
+        """Wait for the body of the step."""
+        log = self.folder / "store" / self.run.prefix / "start" / "_" / str(attempt) / "stdout.log"
+        until = time.monotonic() + 20
+        while not log.exists() or "at work" not in log.read_text():
+            assert time.monotonic() < until, self.said
+            time.sleep(0.02)
+
+    @property
+    def said(self) -> str:
+        """The job's output."""
+        return (self.folder / "output").read_text()
+
+    @property
+    def calls(self) -> list[str]:
+        """What was asked of Slurm."""
+        file = self.folder / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """What the run failed on."""
+        ended = self.journal.ended
+        assert ended is not None and ended.state == "failed", self.said
+        return dict(ended.failure or {})
+
+    @property
+    def states(self) -> list[str]:
+        """Of the attempts' records, in order."""
+        folder = self.folder / "store" / self.run.prefix / "start" / "_"
+        files = [each / "record.json" for each in sorted(folder.iterdir())]
+        return [json.loads(file.read_text())["state"] if file.exists() else "none" for file in files]
+
+
+def test_a_task_that_is_done_is_not_done_again(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "")
+    assert job.finish(job.start()) == 0, job.said
+    assert job.finish(job.start(SLURM_RESTART_COUNT="1")) == 0, job.said
+    assert job.states == ["done"]
+    submitted = [call.split()[-1] for call in job.calls if call.startswith("sbatch")]
+    assert submitted == [f"{tmp_path}/code/steps/{step}.sbatch" for step in ("start", "end")]
+    assert job.journal.is_submitted("begin")
+
+
+def test_a_second_job_for_a_task_that_is_done_ends_quietly(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "")
+    assert job.finish(job.start()) == 0, job.said
+    assert job.finish(job.start(SLURM_JOB_ID="5")) == 0, job.said
+    assert job.states == ["done"] and "job 4 is at work" in job.said
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "exit_code", "number"),
+    [
+        ("raise ValueError('no')", "ValueError", 1, None),
+        ("os._exit(9)", "ProcessFailure", 9, None),
+        ("os.kill(os.getpid(), 9)", "ProcessFailure", None, "SIGKILL"),
+    ],
+)
+def test_a_failure_ends_the_run_and_takes_its_other_jobs_away(
+    what: str, kind: str, exit_code: int | None, number: str | None, tmp_path: Path
+) -> None:
+    job = Supervised(tmp_path, what)
+    assert job.finish(job.start()) == 1
+    assert (job.failure["type"], job.failure["exit_code"], job.failure["signal"]) == (kind, exit_code, number)
+    assert job.failure["last_lines"]
+    assert any(call.startswith("squeue") for call in job.calls)
+    assert not any(call.startswith("sbatch") for call in job.calls)
+
+
+def test_attempts_are_forked_anew_and_see_their_number(tmp_path: Path) -> None:
+    what = "first = os.environ['FLOWC_ATTEMPT'] == '0'; assert 'MINE' not in os.environ; os.environ['MINE'] = '1'"
+    what += "; assert not first, 'the first one'"
+    job = Supervised(tmp_path, what, "@retry(times=1, minutes_between_retries=0)")
+    assert job.finish(job.start()) == 0, job.said
+    assert job.states == ["failed", "done"]
+
+
+def test_a_timeout_is_the_attempts_own(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)", "@timeout(seconds=1)")
+    assert job.finish(job.start()) == 1
+    assert job.failure["type"] == "Timeout" and job.states == ["none"]
+
+
+def test_what_an_attempt_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    what = (
+        f"pid = os.fork()\nif not pid:\n    os.setsid()\n    time.sleep(60)\nopen({str(mark)!r}, 'w').write(str(pid))"
+    )
+    job = Supervised(tmp_path, what, "@retry(times=1)")
+    assert job.finish(job.start()) == 0, job.said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("word", "requeue", "kind"),
+    [
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 ***", "1", "Cancelled"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO TIME LIMIT ***", "1", "Timeout"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO PREEMPTION ***", "0", "JobLost"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO PREEMPTION ***", "1", ""),
+    ],
+)
+def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: str, tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)")
+    process = job.start(REQUEUE=requeue)
+    job.until_at_work()
+    with (tmp_path / "output").open("a") as output:
+        output.write(f"slurmstepd: error: {word}\n")
+    process.send_signal(signal.SIGTERM)
+    assert job.finish(process) == 1
+    if kind:
+        assert job.failure["type"] == kind
+    else:
+        assert job.journal.ended is None and "may start again" in job.said
+
+
+def test_an_early_warning_gives_the_job_back_to_slurm(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)", "@retry(times=1)")
+    process = job.start()
+    job.until_at_work()
+    process.send_signal(signal.SIGUSR1)
+    until = time.monotonic() + 20
+    while not any(call == "scontrol requeue 4" for call in job.calls):
+        assert time.monotonic() < until, job.said
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    job.finish(process)
+    assert job.journal.ended is None and "asked to save a checkpoint" in job.said
+    # The new start of the job makes a new attempt, which is not one of @retry's.
+    assert job.journal.failed(Address("start"), [0]) == 0
+
+
+def test_a_run_that_has_ended_begins_nothing(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "")
+    job.journal.end("interrupted", time.time())
+    assert job.finish(job.start()) == 1
+    assert "the run has ended" in job.said
+    assert not (tmp_path / "store" / job.run.prefix / "start").exists()
