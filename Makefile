@@ -11,7 +11,7 @@ JOBS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-fast lint docs manifests bench clean
+.PHONY: setup demo test test-fast e2e-argo lint docs manifests bench clean
 
 setup: $(READY)
 
@@ -31,6 +31,11 @@ test: lint $(FRAMEWORKS)
 # Everything but the tests marked slow.
 test-fast: $(READY)
 	$(BIN)/pytest -n $(JOBS) -m "not slow" tests
+
+# Run the semantics on a real cluster with Argo and JobSet, as docs/e2e-argo.md says. E2E="-k gang" picks tests.
+e2e-argo: $(READY)
+	@$(BIN)/python tests/e2e_argo/preflight.py
+	$(BIN)/pytest -n 0 tests/e2e_argo/on_a_cluster.py $(E2E)
 
 lint: $(READY)
 	$(BIN)/ruff check .

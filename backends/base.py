@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from ..compiler.diagnostics import Diagnostic, Severity, did_you_mean, listed
 from ..compiler.plan import Feature, Gang, Plan, Step
@@ -74,8 +74,9 @@ class EmitSettings:
         The content of every file that travels with the flow, by its relative name.
     main : str
         Which of them is the flow's.
-    code : {"bundled", "installed"}
-        Whether flowc's runtime travels along, or is installed where the tasks run.
+    code : str
+        ``bundled``: flowc's runtime travels along; ``installed``: it is installed where the tasks run; ``image``: it
+        and the flow's files are part of the image; or the ``s3://`` URL of a folder in which the tasks find both.
     image : str or None
         The container image of steps that name none.
     datastore : str or None
@@ -86,10 +87,15 @@ class EmitSettings:
 
     files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     main: str = "flow.py"
-    code: Literal["bundled", "installed"] = "bundled"
+    code: str = "bundled"
     image: str | None = None
     datastore: str | None = None
     namespace: str | None = None
+
+    @property
+    def way(self) -> str:
+        """How the code travels: ``bundled``, ``installed``, ``image`` or ``s3``."""
+        return "s3" if self.code.startswith("s3://") else self.code
 
 
 class Unfaithful(Exception):
@@ -98,6 +104,22 @@ class Unfaithful(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+def plan_among(files: Mapping[str, bytes]) -> Plan:
+    """The Plan among files, ``plan.json``.
+
+    Raises
+    ------
+    Unfaithful
+        If it is missing, or holds none.
+    """
+    try:
+        return Plan.loads(files["plan.json"].decode())
+    except KeyError:
+        raise Unfaithful(["plan.json is missing"]) from None
+    except ValueError as error:
+        raise Unfaithful([f"plan.json holds no Plan: {error}"]) from None
 
 
 @runtime_checkable

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..compiler.diagnostics import Diagnostic
 from ..compiler.packaging import LARGEST
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 SUMS = "SHA256SUMS"
 """The list of every file that flowc has written, as ``sha256sum`` writes it; only what it lists is ever removed."""
 
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -41,7 +41,7 @@ def produce(
     compilation: Compilation,
     target: str,
     *,
-    code: Literal["bundled", "installed"] = "bundled",
+    code: str = "bundled",
     datastore: str | None = None,
     image: str | None = None,
     namespace: str | None = None,
@@ -263,7 +263,8 @@ def _write(folder: str, name: str, data: bytes) -> None:
         if _content(path) == data and not os.path.islink(path):
             os.chmod(path, mode & ~_umask())
             return
-        handle, temporary = tempfile.mkstemp(prefix=".flowc-", dir=place)
+        temporary = os.path.join(place, f".flowc-{os.getpid():x}-{os.urandom(4).hex()}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
     except IsADirectoryError:
         raise ManifestError(f"{path} is a folder and is in the way; move it, or take another -o") from None
     except (FileExistsError, NotADirectoryError) as error:

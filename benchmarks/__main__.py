@@ -13,7 +13,17 @@ from pathlib import Path
 from . import report
 from .harness import Bench, Row
 
-ALL = ("against_metaflow", "per_task", "scheduler_memory", "large_artifact", "compile_time", "long_flow", "gangs")
+ALL = (
+    "against_metaflow",
+    "per_task",
+    "scheduler_memory",
+    "large_artifact",
+    "compile_time",
+    "long_flow",
+    "argo",
+    "slurm",
+    "gangs",
+)
 
 
 def main(names: list[str]) -> int:

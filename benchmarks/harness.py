@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,8 +62,8 @@ class Bench:
 
     @cached_property
     def metaflow(self) -> Path:
-        """The folder of programs of an installation of Metaflow."""
-        return _venv("metaflow", [f"metaflow=={METAFLOW}"])
+        """The folder of programs of an installation of Metaflow, with what it needs to write for Argo."""
+        return _venv("metaflow", [f"metaflow=={METAFLOW}", "kubernetes>=30,<37"])
 
     def folder(self, name: str) -> Path:
         """A new folder to run in.
@@ -76,10 +76,11 @@ class Bench:
         folder.mkdir(parents=True)
         return folder
 
-    def time(self, command: Sequence[str | Path], folder: Path) -> Cost:
-        """Run a command to its end and say what it took; a failure ends the benchmarks with its output."""
+    def time(self, command: Sequence[str | Path], folder: Path, settings: Mapping[str, str] | None = None) -> Cost:
+        """Run a command to its end, with further variables, and say what it took; a failure ends the benchmarks with
+        its output."""
         log = self.scratch / "output.log"
-        environment = self.environment()
+        environment = {**self.environment(), **(settings or {})}
         # As if the program's environment were activated: Metaflow starts the ranks of a gang as plain python.
         environment["PATH"] = f"{Path(command[0]).parent}{os.pathsep}{environment['PATH']}"
         with log.open("wb") as output:

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 import click
 
+from .elsewhere import Where, pick, resume_command, where_options
 from .invocation import Invocation
 from .options import datastore, with_parameters
 
 
 @click.command("cancel")
-@with_parameters(click.Argument(["run"]), datastore())
+@with_parameters(
+    click.Argument(["run"]),
+    click.Option(
+        ["--force"],
+        is_flag=True,
+        help="Do not let the run say good-bye. On Argo: terminate it, and remove its JobSets from here.",
+    ),
+    *where_options(),
+    datastore(),
+)
 @click.pass_obj
-def command(invocation: Invocation, run: str) -> int:
+def command(
+    invocation: Invocation, run: str, force: bool, target: str | None, context: str | None, namespace: str | None
+) -> int:
     """End a run; it is then interrupted, and can be resumed.
 
     RUN is 12, Flow/12, Flow or latest.
     """
-    from ..runtime.runs import RUNNING, read_status
-    from .selection import find, open_store, spelling
-
-    store = open_store(invocation)
-    info = find(invocation, store, run)
-    if info.target == "slurm":
-        from ..runtime.slurm.status import cancel, look
-
-        status = look(store, info).status
-    else:
-        status = read_status(store, info)
-    if status.state != RUNNING:
-        print(f"run {info.prefix} has ended already: it is {status.state}", file=sys.stderr)
+    client, found = pick(invocation, run, Where(target, context, namespace))
+    state = client.look(found).status.state
+    if state != "running":
+        print(f"run {found.prefix} has ended already: it is {state}", file=sys.stderr)
+        if not force:
+            return 0
+    client.cancel(found, force=force, tell=lambda line: print(line, file=sys.stderr))
+    if state != "running":
         return 0
-    if info.target == "slurm":
-        cancel(store, info)
-    elif status.pid is None or status.host != os.uname().nodename:
-        raise click.UsageError(f"run {info.prefix} runs on {status.host or 'another machine'}; cancel it there")
-    else:
-        os.kill(status.pid, signal.SIGTERM)
-    resume = invocation.command("resume", spelling(invocation, store, info.flow, info.run_id))
-    print(f"run {info.prefix} is cancelled\nto go on:  {resume}", file=sys.stderr)
+    print(f"run {found.prefix} is cancelled", file=sys.stderr)
+    resume = resume_command(invocation, found)
+    if resume:
+        print(f"to go on:  {resume}", file=sys.stderr)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,15 +20,26 @@ if TYPE_CHECKING:
 TARGETS = ("argo", "batch", "slurm", "local", "all")
 
 
+CODE_WAYS = ("bundled", "installed", "image")
+
+
+def _check_code(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value not in CODE_WAYS and not value.startswith("s3://"):
+        raise click.BadParameter(f"{value!r} is none of {', '.join(CODE_WAYS)}, s3://bucket/folder", ctx, param)
+    return value
+
+
 def packaging_options() -> list[click.Parameter]:
     """Options that say which code goes to a target."""
     return [
         click.Option(
             ["--code"],
-            type=click.Choice(["bundled", "installed"]),
+            metavar="[bundled|installed|image|s3://...]",
             default="bundled",
             show_default=True,
-            help="Send flowc's runtime along, or use the one that is installed where the tasks run.",
+            callback=_check_code,
+            help="Send flowc's runtime along, or use the one that is installed where the tasks run. On Argo also: all "
+            "code is part of the image, or lies below a URL.",
         ),
         click.Option(
             ["--package"],
@@ -67,7 +78,7 @@ def command(
     check: bool,
     image: str | None,
     namespace: str | None,
-    code: Literal["bundled", "installed"],
+    code: str,
     package: tuple[str, ...],
     file: str | None = None,
 ) -> int:

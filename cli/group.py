@@ -13,6 +13,7 @@ from .options import before_command
 
 COMMANDS = {
     "run": "Run a flow here.",
+    "deploy": "Put a flow on another scheduler, or bring it up to date there.",
     "submit": "Start a run of a flow on another scheduler.",
     "resume": "Continue a run that failed or was interrupted.",
     "status": "Tell how a run stands.",

@@ -8,10 +8,12 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from .elsewhere import Where, connect, where_options
 from .invocation import Invocation
 from .options import datastore, ignored, with_parameters
 
 if TYPE_CHECKING:
+    from ..backends.clients import Client
     from ..runtime.address import Address
     from ..runtime.datastore import Datastore
     from ..runtime.record import Records
@@ -31,6 +33,7 @@ _CHUNK = 1 << 20
     click.Option(["--both"], is_flag=True, hidden=True),
     click.Option(["--attempt"], type=click.IntRange(min=0), help="This attempt, from 0; otherwise the last one."),
     click.Option(["--follow", "-f"], is_flag=True, help="Go on until the run ends."),
+    *where_options(),
     ignored("--timestamps/--no-timestamps", flag=True),
     datastore(),
 )
@@ -43,15 +46,28 @@ def command(
     both: bool,
     attempt: int | None,
     follow: bool,
+    target: str | None,
+    context: str | None,
+    namespace: str | None,
 ) -> int:
     """Print what tasks wrote: of one task (12/train/0.3), of a step (12/train), or of a whole run (12).
 
     Standard output goes to standard output and standard error to standard error. Where there are several tasks, each
-    line begins with its task.
+    line begins with its task. With --target argo it is what the cluster still has of the pods, which do not keep the
+    two apart; a rank of a gang is one more number of the index.
     """
     from .selection import find_with_address, open_store, tasks_of
 
     invocation.say_ignored()
+    where = Where(target, context, namespace)
+    if where.target is not None:
+        from ..backends.clients import LogReader
+
+        client = connect(invocation, where)
+        if isinstance(client, LogReader):
+            if only_stdout != only_stderr:
+                raise click.UsageError("pods do not keep standard output and standard error apart; leave that out")
+            return _of_pods(client, invocation, task, attempt, follow)
     store = open_store(invocation)
     info, text = find_with_address(invocation, store, task)
     streams = ["stdout", "stderr"]
@@ -68,6 +84,27 @@ def command(
         for stream in streams:
             prefix = f"{address} | " if len(addresses) > 1 else ""
             _Log(store, f"{records.folder(address, chosen)}/{stream}.log", stream, prefix).copy(end=True)
+    return 0
+
+
+def _of_pods(
+    client: Client, invocation: Invocation, text: str, attempt: int | None, follow: bool
+) -> int:
+    """What the pods of a run have printed, as the cluster has it."""
+    from ..backends.clients import LogReader
+
+    parts = [part for part in text.split("/") if part]
+    # The names of workflows have hyphens, those of steps never do.
+    taken = 2 if len(parts) > 1 and "-" in parts[1] else 1
+    run = client.find("/".join(parts[:taken]), invocation.flow)
+    assert run is not None and isinstance(client, LogReader)
+    task, out = "/".join(parts[taken:]), sys.stdout.buffer
+
+    def write(address: str, line: bytes) -> None:
+        out.write(line if task.count("/") else b"%b | %b" % (address.encode(), line))
+        out.flush()
+
+    client.logs(run, task, attempt=attempt, follow=follow, write=write)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .invocation import Invocation
@@ -13,7 +13,12 @@ _INTERRUPTED = "Interrupted"
 
 
 def failure_lines(
-    failure: Mapping[str, Any], *, invocation: Invocation, run: str, attempts: int | None = None
+    failure: Mapping[str, Any],
+    *,
+    invocation: Invocation,
+    run: str,
+    attempts: int | None = None,
+    options: Sequence[str] = (),
 ) -> list[str]:
     """The report of the failure that ended a run.
 
@@ -25,6 +30,8 @@ def failure_lines(
         The run as the user may write it: ``12`` or ``Flow/12``.
     attempts : int, optional
         How many attempts the task was allowed.
+    options : sequence of str
+        What ``flowc logs`` needs to find the run where it is not in the datastore; such a run cannot be resumed here.
     """
     address = str(failure.get("address") or "")
     if failure.get("type") == _INTERRUPTED:
@@ -46,8 +53,9 @@ def failure_lines(
         lines += ["", *(f"    {line}".rstrip() for line in body)]
     lines.append("")
     if address:
-        lines.append(f"  its output:  {invocation.command('logs', f'{run}/{address}')}")
-    lines.append(f"  to go on:    {invocation.command('resume', run)}")
+        lines.append(f"  its output:  {invocation.command('logs', f'{run}/{address}', *options)}")
+    if not options:
+        lines.append(f"  to go on:    {invocation.command('resume', run)}")
     return lines
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..dsl.errors import FlowcError
+from .elsewhere import Where, connect
 from .flow_command import compile_as_told, compile_or_exit
 from .invocation import Invocation
 from .launch import check_local, launch, run_options
 from .options import datastore, ignored, quiet, settings, with_parameters
-from .submit import Code, submit_options, submit_slurm
+from .submit import submit, submit_options
 
 if TYPE_CHECKING:
     from ..compiler import Compilation
@@ -44,7 +45,7 @@ def command(
     file: str | None,
     target: str | None,
     wait: bool,
-    code: Code,
+    code: str,
     package: tuple[str, ...],
     max_workers: int,
     max_num_splits: int,
@@ -59,7 +60,7 @@ def command(
     runs with the flow as it is now.
     """
     from ..backends.local import LocalSettings
-    from ..runtime.runs import DONE, RUNNING
+    from ..runtime.runs import DONE, LOCAL, RUNNING
     from .selection import open_store
 
     store = open_store(invocation)
@@ -71,7 +72,7 @@ def command(
     if invocation.flow is None and what is None and file is not None:
         what = _flow_name(invocation, file)
     origin = _find_origin(invocation, store, what or origin_run_id)
-    status = _status(store, origin)
+    status = _status(invocation, origin)
     if status.state == RUNNING:
         raise click.UsageError(f"run {origin.prefix} is still running; it can be resumed once it has ended")
     if status.state == DONE and step is None:
@@ -81,10 +82,12 @@ def command(
         _take_configs(invocation, spec, origin)
     compilation = compile_or_exit(invocation, spec, stand_in=False, package=package)
     _check_flow(compilation, origin, step)
-    if (target or origin.target) == "slurm":
-        return submit_slurm(
+    where = Where(target or origin.target)
+    if where.target != LOCAL:
+        return submit(
             invocation,
             compilation,
+            where,
             _parameters(compilation, origin),
             code=code,
             tags=tags or origin.tags,
@@ -112,14 +115,11 @@ def command(
     )
 
 
-def _status(store: Datastore, origin: RunInfo) -> RunStatus:
-    if origin.target == "slurm":
-        from ..runtime.slurm.status import look
+def _status(invocation: Invocation, origin: RunInfo) -> RunStatus:
+    from ..backends.clients import Run
 
-        return look(store, origin).status
-    from ..runtime.runs import read_status
-
-    return read_status(store, origin)
+    client = connect(invocation, Where(origin.target), found=True)
+    return client.look(Run.known(origin)).status
 
 
 def _find_origin(invocation: Invocation, store: Datastore, text: str | None) -> RunInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 import click
@@ -21,7 +22,7 @@ def command(folder: str) -> int:
     from ..backends.manifests import SUMS, verify
 
     if not os.path.isdir(folder):
-        raise click.UsageError(f"there is no folder {folder}; compile makes one: flowc compile FILE --target slurm")
+        raise click.UsageError(f"there is no folder {folder}; compile makes one: {_maker(folder)}")
     inner = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, SUMS)))
     folders = [folder] if os.path.isfile(os.path.join(folder, SUMS)) else [os.path.join(folder, n) for n in inner]
     failed = 0
@@ -33,3 +34,13 @@ def command(folder: str) -> int:
             print(f"{each} is good", file=sys.stderr)
         failed |= bool(problems)
     return int(failed)
+
+
+def _maker(folder: str) -> str:
+    """The command that writes such a folder."""
+    from ..backends.base import TARGETS
+
+    parent, name = os.path.split(os.path.normpath(folder))
+    if name in TARGETS and name != "local":
+        return f"flowc compile FILE --target {name} -o {shlex.quote(parent or '.')}"
+    return f"flowc compile FILE --target all -o {shlex.quote(folder)}"

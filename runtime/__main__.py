@@ -12,20 +12,24 @@ if __name__ == "__main__" and sys.argv[1:2] == ["slurm"]:
 
 import json
 import os
-import traceback
-from collections.abc import Sequence
-from typing import Any, Optional
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..dsl import FlowcError, FlowSpec
 from ..dsl.loading import load_file
 from . import contract
 from .address import Address, parse_index
 from .datastore import Datastore, open_datastore
-from .failure import user_traceback
 from .outline import ContractError, StepOutline
 from .place import place_of
+from .record import Records
 from .runs import RunInfo, read_run
 from .task import DONE_CODE, FAILED_CODE, REFUSED_CODE, TaskRequest, run_task
+from .variables import required
+
+if TYPE_CHECKING:
+    from .gang.membership import Membership
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -57,6 +61,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     end.add_argument("--status", required=True, help="how it ended: Succeeded, Failed or Error")
     commands.add_parser("slurm", help="submit a run to Slurm, see to its jobs, ask after it, cancel it", add_help=False)
     given = parser.parse_args(words)
+    if given.command == "end":
+        return _in_order(lambda: _end(given.status))
+    return run_step(given.step, given.index)
+
+
+def run_step(step: str, index: str) -> int:
+    """Run one task of a step, described by the environment for the rest; returns the exit code."""
+    return _in_order(lambda: _step(step, index))
+
+
+def _in_order(work: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A line that the step printed is in the log even if the process is killed right after.
         # What the encoding cannot hold is no reason to fail.
@@ -64,9 +79,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
     try:
-        if given.command == "end":
-            return _end(given.status)
-        return _step(given.step, given.index)
+        if os.environ.get(contract.CODE_DIGEST):
+            from .image_code import check_code
+
+            check_code()
+        return work()
     except FlowcError as error:
         sys.stderr.write(f"flowc: {error}\n")
         return REFUSED_CODE
@@ -91,9 +108,12 @@ def _step(step: str, index: str) -> int:
         raise ContractError(str(error)) from error
     planned = outline.check(address)
     attempt = _number(contract.ATTEMPT, "0")
-    _begin_process(datastore, run.records(datastore).folder(address, membership.attempt if membership else attempt))
+    _begin_process(
+        datastore, run.records(datastore), address, membership.attempt if membership else attempt, membership
+    )
     run = _begun(run, datastore)
-    request = TaskRequest(address, attempt, None, _caught(), _retries_left(planned, attempt))
+    caught = _caught(run.records(datastore), address, attempt)
+    request = TaskRequest(address, attempt, None, caught, _retries_left(planned, attempt))
     if planned.kind != "gang":
         return _task(run, datastore, request)
     from .gang.membership import Membership
@@ -136,18 +156,32 @@ def _named_flow() -> tuple[type[FlowSpec], str]:
     return _loaded(file, _required(contract.FLOW_NAME)), os.path.abspath(file)
 
 
-def _begin_process(datastore: Datastore, folder: str) -> None:
+def _begin_process(
+    datastore: Datastore, records: Records, address: Address, attempt: int, membership: Optional[Membership]
+) -> None:
     """Set up what the task runs in: where its output goes, a first process that is not the task, a folder."""
+    folder = records.folder(address, attempt)
     logs = os.environ.get(contract.LOGS)
+    limit, rest = None, 0.0
+    if os.environ.get(contract.TIMEOUT) or os.environ.get(contract.WAIT):
+        from .time_limit import rest_of_wait, time_limit
+
+        rest = rest_of_wait(attempt)
+        os.environ.pop(contract.WAIT, None)
+        limit = time_limit(records, address, attempt, membership.size if membership else None)
+        if limit is not None:
+            limit = limit._replace(seconds=limit.seconds + rest)
     if logs == "datastore":
         from .logs import redirect
 
         redirect(datastore, folder)
-    if logs == "tee" or os.getpid() == 1:
+    if logs == "tee" or os.getpid() == 1 or limit is not None:
         from .first_process import attend
         from .logs import copies
 
-        attend(copies(datastore, folder) if logs == "tee" else ())
+        attend(copies(datastore, folder) if logs == "tee" else (), limit)
+    if rest:
+        time.sleep(rest)
     if not os.access(".", os.W_OK):
         from .working_folder import make_writable
 
@@ -213,17 +247,16 @@ def _loaded(file: str, flow: str) -> type[FlowSpec]:
 
 def _broken(file: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
+        import traceback
+
         return f"{file} cannot be loaded:\n" + "".join(traceback.format_exception_only(type(error), error)).rstrip()
+    from .failure import user_traceback
+
     return f"{file} cannot be loaded:\n{user_traceback(error).rstrip()}"
 
 
 def _required(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise ContractError(
-            f"{name} is not set; a task needs {contract.DATASTORE}, {contract.FLOW_NAME}, {contract.RUN_ID}"
-        )
-    return value
+    return required(name, f"a task needs {contract.DATASTORE}, {contract.FLOW_NAME}, {contract.RUN_ID}")
 
 
 def _number(name: str, default: str) -> int:
@@ -239,7 +272,8 @@ def _retries_left(step: StepOutline, attempt: int) -> bool:
     return step.retry is not None and attempt < step.retry.times
 
 
-def _caught() -> Optional[dict[str, Any]]:
+def _caught(records: Records, address: Address, attempt: int) -> Optional[dict[str, Any]]:
+    """What FLOWC_CAUGHT says; the record of the attempt before, if it left one, says it better."""
     text = os.environ.get(contract.CAUGHT)
     if not text:
         return None
@@ -249,7 +283,9 @@ def _caught() -> Optional[dict[str, Any]]:
         data = None
     if not isinstance(data, dict):
         raise ContractError(f"{contract.CAUGHT} is not a JSON object: {text!r}")
-    return data
+    before = [number for number in records.attempts(address) if number < attempt]
+    record = records.read(address, before[-1]) if before else None
+    return {**data, **record.failure.to_json()} if record is not None and record.failure is not None else data
 
 
 if __name__ == "__main__":

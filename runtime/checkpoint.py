@@ -1,7 +1,7 @@
 """``current.checkpoint``: files that outlive an attempt of a task.
 
 A checkpoint belongs to the task's address, not to an attempt, and lies beside its attempts under a number that only
-grows. It is copied under another name first and then renamed, so one whose saving was cut off is never loaded.
+grows. One whose saving was cut off is never loaded: see `checkpoint_places`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ..dsl import FlowcError
+from ..dsl.plain import dataclass, field
 from . import contract
 from .address import Address
+from .checkpoint_places import place_of
 from .datastore.base import Datastore
 from .runs import RunInfo
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_ENTRY = re.compile(r"(?P<number>[0-9]{6,})(-(?P<name>.+))?")
 
 
 class CheckpointError(FlowcError):
@@ -29,11 +29,16 @@ class CheckpointError(FlowcError):
 
 @dataclass(frozen=True, order=True)
 class SavedCheckpoint:
-    """One checkpoint. ``path`` is the saved file or folder; it is to be read, not changed."""
+    """One checkpoint."""
 
     number: int
     name: str
-    path: str
+    _open: Callable[[], str] = field(compare=False, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The saved file or folder, which is to be read, not changed; one that lies in a bucket is fetched first."""
+        return self._open()
 
     def __fspath__(self) -> str:
         return self.path
@@ -45,7 +50,7 @@ class Checkpoints:
     def __init__(
         self, datastore: Datastore, run: RunInfo, address: Address, attempt: int, options: Mapping[str, Any]
     ) -> None:
-        self._datastore = datastore
+        self._place = place_of(datastore)
         self._run = run
         self._address = address
         self._attempt = attempt
@@ -61,17 +66,8 @@ class Checkpoints:
         return self._saved(self._run.run_id, name)
 
     def _saved(self, run_id: str, name: Optional[str]) -> tuple[SavedCheckpoint, ...]:
-        folder = self._datastore.path(f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints")
-        found = []
-        for entry in self._datastore.list(f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints"):
-            match = _ENTRY.fullmatch(entry)
-            if match is None or (name is not None and match["name"] != name):
-                continue
-            inside = os.listdir(os.path.join(folder, entry))
-            if len(inside) == 1:
-                path = os.path.join(folder, entry, inside[0])
-                found.append(SavedCheckpoint(int(match["number"]), match["name"] or "", path))
-        return tuple(sorted(found))
+        entries = self._place.entries(f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints")
+        return tuple(sorted(SavedCheckpoint(*entry) for entry in entries if name is None or entry.name == name))
 
     @property
     def latest(self) -> Optional[SavedCheckpoint]:
@@ -137,7 +133,8 @@ class Checkpoints:
         return self.directory is not None and self._is_loaded
 
     def close(self) -> None:
-        """Remove the working folder; called when the task has ended."""
+        """Remove the working folder, and what was fetched; called when the task has ended."""
+        self._place.close()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
@@ -150,7 +147,7 @@ class Checkpoints:
         Returns
         -------
         str
-            Where it was saved.
+            Where it was saved: a path, or a URL of the datastore.
 
         Raises
         ------
@@ -164,34 +161,7 @@ class Checkpoints:
             raise CheckpointError(f"{name!r} cannot name a checkpoint: use letters, digits, dots, _ and -")
         if not os.path.exists(source):
             raise CheckpointError(f"cannot save the checkpoint {source}: there is no such file or folder")
-        prefix = f"{self._run.prefix}/{self._address.key}/checkpoints"
-        temporary = f"{prefix}/.{os.getpid():x}-{os.urandom(4).hex()}.tmp"
-        self._datastore.create_folder(temporary)
-        try:
-            base = "checkpoint" if path is None else os.path.basename(source)
-            inside = os.path.join(self._datastore.path(temporary), base)
-            try:
-                if os.path.isdir(source):
-                    shutil.copytree(source, inside)
-                else:
-                    shutil.copyfile(source, inside)
-                final = self._rename(prefix, temporary, name)
-            except OSError as error:
-                raise self._datastore.error("write", inside, error) from error
-        except BaseException:
-            shutil.rmtree(self._datastore.path(temporary), ignore_errors=True)
-            raise
-        return os.path.join(self._datastore.path(final), base)
-
-    def _rename(self, prefix: str, temporary: str, name: Optional[str]) -> str:
         known = self.list()
         number = known[-1].number + 1 if known else 1
-        while True:
-            final = f"{prefix}/{number:06d}" + (f"-{name}" if name else "")
-            try:
-                os.rename(self._datastore.path(temporary), self._datastore.path(final))
-                return final
-            except OSError:
-                if not self._datastore.exists(final):
-                    raise
-                number += 1
+        base = "checkpoint" if path is None else os.path.basename(source)
+        return self._place.save(f"{self._run.prefix}/{self._address.key}/checkpoints", source, base, number, name)

@@ -10,8 +10,12 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Optional
+
+if TYPE_CHECKING:
+    from .time_limit import TimeLimit
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _CHUNK = 1 << 16
@@ -19,12 +23,14 @@ _DRAIN = 1.0
 """Seconds in which output is still awaited after the task ended: a process that it left may hold the pipe for ever."""
 
 
-def attend(copies: Sequence[BinaryIO] = ()) -> None:
+def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -> None:
     """Go on in a child process; this one never returns, and ends as the child ends: with its exit code, or with 128
-    plus the signal that ended it.
+    plus the signal that ended it; with 1 if it took too long.
 
     Parameters
     ----------
+    limit : TimeLimit, optional
+        How long the child may take.
     copies : sequence of binary files
         Where a copy of the child's standard output and error goes, in this order. What cannot be written there is
         dropped: a full disk must not end the task by its log.
@@ -56,7 +62,7 @@ def attend(copies: Sequence[BinaryIO] = ()) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     code = 1
     try:
-        code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)})
+        code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)}, limit)
     finally:
         for copy in copies:
             try:
@@ -73,11 +79,12 @@ def _hand_on(child: int, number: int) -> None:
         pass
 
 
-def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]]) -> int:
+def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]], limit: Optional[TimeLimit]) -> int:
     """Copy output and reap until the child has ended; its exit code."""
     ended = None
+    clock = _Clock(child, limit)
     while ended is None or streams:
-        ready, _, _ = select.select([wake, *streams], [], [], None if ended is None else _DRAIN)
+        ready, _, _ = select.select([wake, *streams], [], [], clock.left() if ended is None else _DRAIN)
         if ended is not None and not ready:
             break
         for fd in ready:
@@ -92,7 +99,39 @@ def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]]) -> i
         if wake in ready:
             os.read(wake, _CHUNK)
             ended = _reap(child, ended)
-    return os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else 128 + os.WTERMSIG(ended)
+        if ended is None:
+            clock.look()
+    code = os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else 128 + os.WTERMSIG(ended)
+    if limit is not None and clock.hit and code != 0:
+        limit.ended()
+        return 1
+    return code
+
+
+class _Clock:
+    """Asks the child to end when its time is up, and kills it if it does not."""
+
+    def __init__(self, child: int, limit: Optional[TimeLimit]) -> None:
+        self._child = child
+        self._limit = limit
+        self._due = None if limit is None else time.monotonic() + limit.seconds
+        self.hit = False
+
+    def left(self) -> Optional[float]:
+        """Seconds until the next look; None for ever."""
+        return None if self._due is None else max(0.0, self._due - time.monotonic())
+
+    def look(self) -> None:
+        limit = self._limit
+        if limit is None or self._due is None or time.monotonic() < self._due:
+            return
+        if self.hit:
+            self._due = None
+            _hand_on(self._child, signal.SIGKILL)
+            return
+        self.hit, self._due = True, time.monotonic() + limit.grace
+        _hand_on(self._child, signal.SIGTERM)
+        limit.asked()
 
 
 def _reap(child: int, ended: int | None) -> int | None:

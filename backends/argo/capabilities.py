@@ -8,8 +8,6 @@ CAPABILITIES = Capabilities(
     target="argo",
     title="Argo Workflows",
     frameworks=frozenset(["parallel", "torchrun", "deepspeed", "ray", "tensorflow", "mpi", "jax", "dask"]),
-    # Scheduling a pod and pulling its image count against the deadline.
-    min_timeout=60,
     resources=frozenset(["cpu", "memory", "gpu", "disk", "shared_memory"]),
     features=frozenset(["checkpoint", "pypi", "pypi_base", "secrets", "schedule", "project"]),
     option_group="kubernetes",

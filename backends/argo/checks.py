@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from ...compiler.diagnostics import Diagnostic, Severity, listed
 from ...compiler.plan import Plan, Step
 from ..base import EmitSettings
 from . import options, packages
-from .code import APPLIED, LARGEST, PLAN, config_maps, written_size
+from .code import APPLIED, LARGEST, PLAN, written_size
 from .parameters import default_text
 from .site import Site, namespaces
 from .store import BadStore, read_store
@@ -18,6 +19,7 @@ from .store import BadStore, read_store
 ENVIRONMENT = 128 * 1024
 """Bytes that one variable, and here all variables of a container together, may have."""
 
+_FOLDER = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9](/[A-Za-z0-9._-]+)*/?")
 _SPARE = 16 * 1024
 """Bytes that Kubernetes adds to an object."""
 
@@ -48,12 +50,18 @@ def settings_problems(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
             found.append(Diagnostic("FC409", f"--image: {wrong}", None, "write it as in python:3.12"))
     if settings.namespace is not None and options.OPTIONS["namespace"].wrong(settings.namespace):
         found.append(Diagnostic("FC409", f"--namespace: {settings.namespace!r} is no namespace", None, "see its name"))
-    found += _code_sizes(plan, settings)
+    if settings.way == "s3" and not _FOLDER.fullmatch(settings.code):
+        message = f"--code: {settings.code!r} names no folder of a bucket"
+        found.append(Diagnostic("FC409", message, None, "write it as in s3://bucket/folder"))
+    if settings.way == "image" and settings.image is None:
+        message = "--code image: steps that name no image would run in one without the flow's code"
+        found.append(Diagnostic("FC409", message, None, "name yours: --image, built from what compile writes"))
     return found
 
 
 def size_problems(site: Site, workflow: dict[str, Any]) -> Iterator[Diagnostic]:
-    """FC411 where the WorkflowTemplate is too large an object."""
+    """FC411 where the WorkflowTemplate or what holds the code is too large an object, FC418 for plain kubectl apply."""
+    yield from _code_sizes(site)
     size = json_size(workflow)
     plan = site.plan
     if size > LARGEST - _SPARE:
@@ -91,10 +99,6 @@ def _step_problems(plan: Plan, step: Step) -> Iterator[Diagnostic]:
     for message in packages.problems(plan, step):
         tip = 'write packages={"numpy": "2.0"}, or ">=2,<3" as the version'
         yield Diagnostic("FC409", f"step {step.name!r}: @pypi: {message}", step.span, tip)
-    if step.retry is not None and step.retry.wait and step.retry.backoff != int(step.retry.backoff):
-        message = f"step {step.name!r} waits {step.retry.backoff:g} times as long from retry to retry, and Argo counts "
-        tip = f"write backoff={max(1, round(step.retry.backoff))}"
-        yield Diagnostic("FC413", f"{message}in whole numbers", step.span, tip)
     size = sum(len(name) + len(text) + 2 for name, text in step.env.items())
     if size > ENVIRONMENT - _SPARE:
         message = (
@@ -114,9 +118,6 @@ def _parameters(plan: Plan) -> Iterator[Diagnostic]:
         if parameter.name == "json":
             message = "a parameter called 'json' hides the parameters of the Workflow from its tasks"
             yield Diagnostic("FC414", message, parameter.span, "take another name")
-        elif "{{" in text or "{{" in parameter.help:
-            message = f"parameter {parameter.name!r} holds {{{{, which Argo takes for a variable of its own"
-            yield Diagnostic("FC409", message, parameter.span, "leave it out, or let a function give the default")
     if size * 4 // 3 > ENVIRONMENT - _SPARE:
         message = f"the defaults of the parameters have {_kilobytes(size)}, and tasks are given at most 80 KiB of them"
         yield Diagnostic("FC411", message, plan.span, "put large ones into files: IncludeFile")
@@ -156,8 +157,9 @@ def _namespaces(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
     return [Diagnostic("FC416", message, step.span, "name the same one everywhere, or only in --namespace")]
 
 
-def _code_sizes(plan: Plan, settings: EmitSettings) -> Iterator[Diagnostic]:
-    for item in config_maps(plan, settings):
+def _code_sizes(site: Site) -> Iterator[Diagnostic]:
+    plan = site.plan
+    for item in site.code.maps:
         size = sum(written_size(data) for data in item.files.values())
         if size <= APPLIED - _SPARE:
             continue

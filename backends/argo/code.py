@@ -1,27 +1,34 @@
-"""The code of a flow as ConfigMaps of readable text, and the volume that lays it out again.
+"""The code of a flow and how its pods come by it: mostly as ConfigMaps of readable text, which a volume lays out again.
 
-They are immutable and their names end in a digest of their content, so a later version of a flow never changes a run
+These are immutable and their names end in a digest of their content, so a later version of a flow never changes a run
 under way. Keys cannot hold ``/``: each file has a key and an item that maps it back to its path.
 """
 
 from __future__ import annotations
 
 import base64
-import json
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from ...compiler.plan import Plan
+from ...runtime import contract
 from ..base import EmitSettings
-from ..bundle import content_digest, runtime_files
+from ..bundle import content_digest, pack, runtime_files
 from .names import LONGEST, dns_label
 from .yaml_text import Literal
 
 CODE = "/flowc/code"
 """Where pods see it."""
+
+FETCHED = "/tmp/flowc/code"  # noqa: S108 (in a pod of its own)
+"""Where they see what they have fetched: `flowc.runtime.fetch.CODE`."""
+
+ARCHIVE = "code.zip"
+"""Beside the manifests: what is to be uploaded, and is then fetched."""
 
 PLAN = "plan.json"
 VOLUME = "code"
@@ -36,8 +43,16 @@ APPLIED = 256 * 1024
 RUNTIME = "flowc-runtime"
 """What the names of the ConfigMaps with flowc's runtime begin with."""
 
+_DOCKERFILE = """\
+# The code of {flow} as part of an image: docker build -t IMAGE FOLDER
+ARG BASE=python:3.12
+FROM ${{BASE}}
+COPY code {code}
+"""
 _SHARE = 192 * 1024
 _DIGEST = 10
+_AS_TWO = b'"\\\b\f\n\r\t'
+_AS_ONE = bytes(byte for byte in range(256) if byte >= 0x20 and byte not in _AS_TWO)
 _ELSEWHERE = ("flowc/runtime/slurm/", "flowc/py.typed")
 """What of the runtime no pod ever needs."""
 
@@ -76,19 +91,65 @@ class ConfigMap:
         return [{"key": key, "path": path} for path, key in self.keys.items()]
 
 
-def config_maps(plan: Plan, settings: EmitSettings) -> tuple[ConfigMap, ...]:
-    """The ConfigMaps of a flow: its files and its Plan, and flowc's runtime unless that is installed in the image."""
+@dataclass(frozen=True)
+class Code:
+    """How the pods of a flow come by its code.
+
+    Parameters
+    ----------
+    maps : tuple of ConfigMap
+        What they mount at `CODE`.
+    folder : str
+        Where they find it: ``flow``, ``plan.json``, and ``flowc`` unless that is installed.
+    env : mapping
+        The variables that say so.
+    files : mapping
+        What lies beside the manifests for it.
+    command : tuple of str
+        What follows ``python``.
+    """
+
+    maps: tuple[ConfigMap, ...]
+    folder: str = CODE
+    env: Mapping[str, str] = field(default_factory=lambda: {"PYTHONPATH": CODE})
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    command: tuple[str, ...] = ("-m", "flowc.runtime")
+
+
+def code_of(plan: Plan, settings: EmitSettings) -> Code:
+    """The code of a flow: its files, its Plan, and flowc's runtime unless that is installed in the image."""
     own = {f"flow/{name}": data for name, data in settings.files.items()}
     own[PLAN] = plan.dumps().encode()
+    if settings.way == "image":
+        whole = {**own, **_travelling()}
+        env = {contract.CODE: CODE, contract.CODE_DIGEST: content_digest(whole), "PYTHONPATH": CODE}
+        files = {"Dockerfile": _DOCKERFILE.format(flow=plan.name, code=CODE).encode()}
+        return Code((), env=env, files={**files, **{f"code/{name}": data for name, data in whole.items()}})
+    if settings.way == "s3":
+        archive = pack({**own, **_travelling()})
+        digest = hashlib.sha256(archive).hexdigest()
+        env = {
+            contract.CODE_URL: f"{settings.code.rstrip('/')}/{dns_label(plan.name)}-{digest}.zip",
+            contract.CODE_DIGEST: digest,
+            "PYTHONPATH": FETCHED,
+        }
+        return Code(tuple(_fetch()), FETCHED, env, {ARCHIVE: archive}, (f"{CODE}/fetch.py",))
     flow = dns_label(plan.name, LONGEST - len("-code-000-") - _DIGEST)
-    out = list(_split(f"{flow}-code", dict(sorted(own.items()))))
-    return tuple(out if settings.code == "installed" else [*out, *_runtime()])
+    maps = tuple(_split(f"{flow}-code", dict(sorted(own.items()))))
+    return Code(maps, env={}) if settings.way == "installed" else Code((*maps, *_runtime()))
+
+
+def _fetch() -> Iterator[ConfigMap]:
+    return _split(f"{RUNTIME}-fetch", {"fetch.py": runtime_files()["flowc/runtime/fetch.py"]})
+
+
+def _travelling() -> dict[str, bytes]:
+    return {name: data for name, data in runtime_files().items() if not name.startswith(_ELSEWHERE)}
 
 
 @cache
 def _runtime() -> tuple[ConfigMap, ...]:
-    files = {name: data for name, data in runtime_files().items() if not name.startswith(_ELSEWHERE)}
-    return tuple(_split(RUNTIME, files))
+    return tuple(_split(RUNTIME, _travelling()))
 
 
 def _split(name: str, files: Mapping[str, bytes]) -> Iterator[ConfigMap]:
@@ -110,9 +171,11 @@ def _split(name: str, files: Mapping[str, bytes]) -> Iterator[ConfigMap]:
 def written_size(data: bytes) -> int:
     """Bytes of a file in the JSON of its ConfigMap."""
     try:
-        return len(json.dumps(data.decode(), ensure_ascii=False).encode())
+        data.decode()
     except UnicodeDecodeError:
         return len(data) * 4 // 3 + 4
+    # Some characters are written as two, other control characters as six: \\u0001.
+    return len(data) + 2 + len(data.translate(None, _AS_ONE)) + 4 * len(data.translate(None, _AS_ONE + _AS_TWO))
 
 
 def volume(code: tuple[ConfigMap, ...]) -> dict[str, Any]:

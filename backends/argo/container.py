@@ -20,6 +20,9 @@ from .store import MOUNT
 OUTPUTS = "/tmp/flowc/outputs"  # noqa: S108 (in a pod of its own)
 """Where a task leaves what Argo must know."""
 
+START = 600
+"""Seconds that a pod may take until its step begins, which ``@timeout`` does not count."""
+
 RUN = "{{workflow.name}}"
 """The run's id: the Workflow's name is unique in its namespace while it exists."""
 
@@ -55,8 +58,7 @@ def flow_env(site: Site) -> Iterator[tuple[str, str]]:
     yield contract.FLOW_NAME, site.plan.name
     yield contract.LOGS, "tee"
     yield contract.RUN_ID, RUN
-    if site.settings.code == "bundled":
-        yield "PYTHONPATH", CODE
+    yield from site.code.env.items()
 
 
 def beginning_env(site: Site) -> Iterator[tuple[str, str]]:
@@ -64,14 +66,19 @@ def beginning_env(site: Site) -> Iterator[tuple[str, str]]:
     # As base64, because kubelet and Argo replace parts of what looks like their own variables in any text.
     given = "{{=sprig.b64enc(workflow.parameters.json)}}" if site.plan.parameters else "{}"
     yield contract.PARAMETERS, given
-    yield contract.PLAN, f"{CODE}/{PLAN}"
+    yield contract.PLAN, f"{site.code.folder}/{PLAN}"
     yield contract.TARGET, "argo"
 
 
 def attempt_env(step: Step) -> Iterator[tuple[str, str]]:
-    """The number of the attempt, which Argo knows only where it may try again."""
+    """The number of the attempt, which Argo knows only where it may try again; how long it may take, and waits."""
     if step.retry is not None:
         yield contract.ATTEMPT, "{{retries}}"
+        if step.retry.wait and step.retry.backoff != int(step.retry.backoff):
+            # Argo counts in whole numbers; the attempt waits for what is left.
+            yield contract.WAIT, f"{step.retry.wait:.15g} {step.retry.backoff:.15g} {int(step.retry.backoff)}"
+    if step.timeout is not None:
+        yield contract.TIMEOUT, f"{step.timeout:.15g}"
 
 
 def container(
@@ -92,10 +99,11 @@ def container(
     out: dict[str, Any] = {"image": str(given.get("image") or site.image)}
     if given.get("image_pull_policy"):
         out["imagePullPolicy"] = str(given["image_pull_policy"])
-    out["command"] = [str(given.get("executable") or "python"), "-m", "flowc.runtime"]
+    out["command"] = [str(given.get("executable") or "python"), *site.code.command]
     out["args"] = args
-    out["workingDir"] = posixpath.dirname(site.flow_file)
-    own = {name: unexpanded(text) for name, text in sorted(step.env.items()) if name not in _OURS}
+    if site.settings.way != "s3":  # where it is not there yet
+        out["workingDir"] = posixpath.dirname(site.flow_file)
+    own = {name: unexpanded(text) for name, text in sorted(step.env.items()) if in_container(name, text)}
     out["env"] = [{"name": name, "value": text} for name, text in {**own, **dict(sorted(env.items()))}.items()]
     named = [*secrets(step)]
     if named:
@@ -109,6 +117,11 @@ def container(
         out["securityContext"] = context
     out["volumeMounts"] = mounts(site, step)
     return out
+
+
+def in_container(name: str, text: str) -> bool:
+    """Whether the container gets a variable of ``@environment``; others only the step's own process, from the Plan."""
+    return name not in _OURS and "{{" not in text  # which Argo would replace
 
 
 def unexpanded(text: str) -> str:
@@ -131,7 +144,9 @@ def secrets(step: Step) -> list[str]:
 
 def mounts(site: Site, step: Step | None) -> list[dict[str, Any]]:
     """``volumeMounts``: the code, the datastore's claim, and what the step asks for."""
-    out: list[dict[str, Any]] = [{"name": VOLUME, "mountPath": CODE, "readOnly": True}]
+    out: list[dict[str, Any]] = []
+    if site.code.maps:
+        out.append({"name": VOLUME, "mountPath": CODE, "readOnly": True})
     if site.store.claim:
         out.append({"name": "data", "mountPath": MOUNT})
     if step is not None:
@@ -203,8 +218,8 @@ def placement(step: Step) -> dict[str, Any]:
 
 
 def deadline(step: Step) -> int | None:
-    """Whole seconds that one attempt may take."""
-    return None if step.timeout is None else max(1, math.ceil(step.timeout))
+    """Whole seconds after which Kubernetes ends an attempt that does not see to it itself."""
+    return None if step.timeout is None else math.ceil(step.timeout) + START
 
 
 def retry_strategy(step: Step) -> dict[str, Any] | None:
@@ -213,5 +228,5 @@ def retry_strategy(step: Step) -> dict[str, Any] | None:
         return None
     out: dict[str, Any] = {"limit": str(step.retry.times), "retryPolicy": "Always"}
     if step.retry.wait:
-        out["backoff"] = {"duration": f"{step.retry.wait:.15g}s", "factor": f"{step.retry.backoff:g}"}
+        out["backoff"] = {"duration": f"{step.retry.wait:.15g}s", "factor": str(int(step.retry.backoff))}
     return out

@@ -37,7 +37,7 @@ def _record(site: Site) -> dict[str, Any]:
         "metadata": {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}},
         "container": {
             "image": site.image,
-            "command": ["python", "-m", "flowc.runtime"],
+            "command": ["python", *site.code.command],
             "args": ["end", "--status", "{{workflow.status}}"],
             "env": [{"name": name, "value": text} for name, text in sorted(env.items())],
             "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},

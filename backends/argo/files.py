@@ -23,9 +23,10 @@ BUNDLE = "bundle.json"
 def manifests(site: Site, workflow: Mapping[str, Any]) -> dict[str, bytes]:
     """Every file of a flow by name; ``workflow`` is its WorkflowTemplate."""
     out = {WORKFLOW: dump(workflow, _about(site))}
-    own = [item for item in site.code if not item.name.startswith(RUNTIME)]
-    shared = [item for item in site.code if item.name.startswith(RUNTIME)]
-    out[CODE] = dump_all(_config_maps(site, own), "The code of the flow.")
+    own = [item for item in site.code.maps if not item.name.startswith(RUNTIME)]
+    shared = [item for item in site.code.maps if item.name.startswith(RUNTIME)]
+    if own:
+        out[CODE] = dump_all(_config_maps(site, own), "The code of the flow.")
     if shared:
         # A file of its own, so that version control keeps one copy for all flows.
         out[RUNTIME_CODE] = dump_all(_config_maps(site, shared), "flowc's runtime: the same for every flow.")
@@ -38,7 +39,7 @@ def manifests(site: Site, workflow: Mapping[str, Any]) -> dict[str, bytes]:
     if site.namespace:
         head["namespace"] = site.namespace
     out[KUSTOMIZATION] = dump({**head, "resources": listed}, "All of the flow: kubectl apply -k FOLDER")
-    return {**{name: text.encode() for name, text in out.items()}, BUNDLE: description(site)}
+    return {**{name: text.encode() for name, text in out.items()}, BUNDLE: description(site), **site.code.files}
 
 
 def _config_maps(site: Site, items: Sequence[ConfigMap]) -> list[dict[str, Any]]:

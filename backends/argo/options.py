@@ -111,7 +111,7 @@ def problems(step: Step) -> Iterator[Problem]:
         elif option.gangs_only and step.kind != "gang":
             yield Problem("FC407", f"@kubernetes({name}=...) has no effect on a step that is no gang", "")
     for name, value in step.env.items():
-        message = _hole(value) or _lone(value)
+        message = _lone(value)
         if message:
             yield Problem("FC409", f"@environment: the variable {name}: {message}", "leave it out")
     for feature in step.features:

@@ -19,12 +19,13 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     out: dict[str, Any] = {"name": parameter.name}
     text = default_text(parameter)
     if not parameter.required:
-        out["value"] = text
+        # Argo would replace what is in braces; the run finds the default in the Plan.
+        out["value"] = "" if "{{" in text else text
     if parameter.type == "bool" and (text or parameter.required):
         out["enum"] = ["true", "false"]
     about = description(parameter)
     if about:
-        out["description"] = about
+        out["description"] = about.replace("{{", "{ {")
     return out
 
 

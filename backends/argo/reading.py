@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from ...compiler.plan import Plan, Step, Switch, code_digest
 from ...runtime import contract
-from ..base import Unfaithful
-from .verify import verify_files
+from ..base import Unfaithful, plan_among
+from ..bundle import content_digest, unpack
+from .verify import read_documents, verify_read
+from .verify_report import Report
+from .verify_yaml import load_all
 from .ways import NoWay, Ways
 
 _HOLE = re.compile(r"\{\{[^{}]*\}\}")
@@ -34,40 +36,49 @@ def read_files(files: Mapping[str, bytes]) -> Plan:
         If they do not, with every reason.
     """
     try:
-        documents = list(_documents(files))
         bundle = json.loads(files["bundle.json"])
-    except (KeyError, ValueError, yaml.YAMLError) as error:
+        read, findings = read_documents(files)
+    except (KeyError, ValueError) as error:
         raise Unfaithful([f"the manifests cannot be read: {error}"]) from None
+    documents = [item for _, item in read if isinstance(item, dict)]
     templates = [item for item in documents if item.get("kind") == "WorkflowTemplate"]
     if len(templates) != 1:
-        raise Unfaithful([f"there are {len(templates)} WorkflowTemplates, not one"])
+        raise Unfaithful([*map(str, findings), f"there are {len(templates)} WorkflowTemplates, not one"])
     try:
         spec = templates[0]["spec"]
-        code, problems = _laid_out(spec, documents)
-        plan = Plan.loads(code["plan.json"].decode())
+        code, problems = _laid_out(spec, documents, files, bundle)
+        plan = plan_among(code)
         problems += _problems(plan, bundle, spec, documents, code, files)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise Unfaithful([f"the manifests do not have flowc's form: {type(error).__name__}: {error}"]) from None
-    problems += [str(item) for item in verify_files(files)]
+    problems += [str(item) for item in [*findings, *verify_read(read, files)]]
     if problems:
         raise Unfaithful(problems)
     return plan
 
 
-def _documents(files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for name, data in files.items():
-        if name.endswith(".yaml"):
-            yield from (item for item in yaml.load_all(data.decode(), Loader=loader) if isinstance(item, dict))
-
-
-def _laid_out(spec: Mapping[str, Any], documents: list[dict[str, Any]]) -> tuple[dict[str, bytes], list[str]]:
+def _laid_out(
+    spec: Mapping[str, Any], documents: list[dict[str, Any]], files: Mapping[str, bytes], bundle: Mapping[str, Any]
+) -> tuple[dict[str, bytes], list[str]]:
     """The files that pods see, by their path, and what is wrong with them."""
+    mounted, problems = _mounted(spec, documents)
+    way = str(bundle.get("code"))
+    if way == "image":
+        return {name[len("code/") :]: data for name, data in files.items() if name.startswith("code/")}, problems
+    if way.startswith("s3://"):
+        if "fetch.py" not in mounted:
+            problems.append("nothing mounts fetch.py, which gets the code")
+        return unpack(files["code.zip"]), problems
+    return mounted, problems
+
+
+def _mounted(spec: Mapping[str, Any], documents: list[dict[str, Any]]) -> tuple[dict[str, bytes], list[str]]:
+    """What the ConfigMaps lay out."""
     maps = {item["metadata"]["name"]: item for item in documents if item.get("kind") == "ConfigMap"}
-    volume = next(item for item in spec["volumes"] if item["name"] == "code")
+    volumes = [item for item in spec.get("volumes", ()) if item["name"] == "code"]
     out: dict[str, bytes] = {}
     problems = []
-    for source in volume["projected"]["sources"]:
+    for source in [source for volume in volumes for source in volume["projected"]["sources"]]:
         item = maps.pop(source["configMap"]["name"], None)
         if item is None:
             problems.append(f"ConfigMap {source['configMap']['name']} is missing")
@@ -103,15 +114,35 @@ def _problems(
         found.append("the ConfigMaps do not hold the code that plan.json was compiled from")
     if bundle.get("file") not in own:
         found.append(f"the flow's file {bundle.get('file')} is missing")
-    if (bundle.get("code") == "bundled") != ("flowc/runtime/__main__.py" in code):
+    if (bundle.get("code") != "installed") != ("flowc/runtime/__main__.py" in code):
         found.append("bundle.json and the ConfigMaps disagree on whether flowc's runtime travels along")
     listed = next(item for item in documents if item.get("kind") == "Kustomization")["resources"]
     if sorted(listed) != sorted(name for name in files if name.endswith(".yaml") and name != "kustomization.yaml"):
         found.append("kustomization.yaml does not list the manifests")
+    found += _pinned(bundle, spec, code, files)
     found += _parameters(plan, spec)
     found += _cron(plan, documents)
     found += _templates(plan, spec)
     return found
+
+
+def _pinned(
+    bundle: Mapping[str, Any], spec: Mapping[str, Any], code: Mapping[str, bytes], files: Mapping[str, bytes]
+) -> Iterator[str]:
+    """Whether every container insists on this code, where it is not mounted."""
+    way = str(bundle.get("code"))
+    if way != "image" and not way.startswith("s3://"):
+        return
+    digest = content_digest(code) if way == "image" else hashlib.sha256(files["code.zip"]).hexdigest()
+    for item in spec["templates"]:
+        container = _container(item)
+        if container is None:
+            continue
+        env = _env(container)
+        if env.get(contract.CODE_DIGEST) != digest:
+            yield f"template {item['name']} does not insist on the code that lies beside the manifests"
+        if env.get(contract.CODE_URL) != bundle.get("url"):
+            yield f"template {item['name']} fetches its code from {env.get(contract.CODE_URL)}"
 
 
 def _parameters(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
@@ -127,6 +158,8 @@ def _parameters(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
         default = parameter.default
         if not parameter.required and isinstance(default, (int, float)) and json.loads(item["value"]) != default:
             yield f"the default of parameter {parameter.name} is {item['value']!r}"
+        if isinstance(default, str) and "{{" in default:
+            default = ""
         if parameter.type == "str" and isinstance(default, str) and item.get("value", default) != default:
             yield f"the default of parameter {parameter.name} is {item['value']!r}"
 
@@ -207,9 +240,8 @@ def _container(template: Mapping[str, Any]) -> dict[str, Any] | None:
 
 @functools.lru_cache(64)
 def _manifest(text: str) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = _HOLE.sub(lambda hole: f"<{hole[0][2:-2]}>", text)
-    return yaml.load(text, Loader=loader)  # noqa: S506 (a safe one, in C or in Python)
+    documents = load_all(_HOLE.sub(lambda hole: f"<{hole[0][2:-2]}>", text), "", Report())
+    return documents[0]
 
 
 def _env(container: Mapping[str, Any]) -> dict[str, str]:
@@ -226,7 +258,7 @@ def _template(plan: Plan, step: Step, item: Mapping[str, Any]) -> Iterator[str]:
         return
     for name, text in step.env.items():
         # As the kubelet reads it, for which two of them stand for one.
-        if name != "PYTHONPATH" and env.get(name, "").replace("$$", "$") != text:
+        if name != "PYTHONPATH" and "{{" not in text and env.get(name, "").replace("$$", "$") != text:
             yield f"the variable {name} is {env.get(name)!r}"
     retries = int(item.get("retryStrategy", {}).get("limit", "0"))
     if retries != (step.retry.times if step.retry else 0):
@@ -243,7 +275,9 @@ def _template(plan: Plan, step: Step, item: Mapping[str, Any]) -> Iterator[str]:
     if ("--index" in container["args"]) != bool(depth):
         yield "it has an index, or has none, otherwise than the flow"
     limit = _manifest(item["resource"]["manifest"])["spec"]["replicatedJobs"][0]["template"]["spec"] if gang else item
-    if step.timeout is not None and int(limit.get("activeDeadlineSeconds", 0)) != max(1, math.ceil(step.timeout)):
+    if float(env.get(contract.TIMEOUT, 0)) != (step.timeout or 0):
+        yield f"it may take {env.get(contract.TIMEOUT)} seconds"
+    if step.timeout is not None and int(limit.get("activeDeadlineSeconds", 0)) < math.ceil(step.timeout):
         yield f"it ends after {limit.get('activeDeadlineSeconds')} seconds"
     if step.timeout is None and not gang and "activeDeadlineSeconds" in item:
         yield f"it ends after {item['activeDeadlineSeconds']} seconds"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...compiler.plan import Plan
+from ...runtime import contract
 from ..base import EmitSettings
 from . import names, options
-from .code import CODE, ConfigMap, config_maps, volume
+from .code import Code, code_of, volume
 from .dag import Drawing
 from .store import Store, read_store
 
@@ -28,8 +29,8 @@ class Site:
         The WorkflowTemplate's name, and that of most other objects.
     namespace : str
         Empty where whoever applies the manifests says it.
-    code : tuple of ConfigMap
-        What carries the code.
+    code : Code
+        How pods come by the code.
     """
 
     plan: Plan
@@ -39,7 +40,7 @@ class Site:
     namespace: str
     image: str
     store: Store
-    code: tuple[ConfigMap, ...] = ()
+    code: Code
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -50,7 +51,7 @@ class Site:
     @property
     def flow_file(self) -> str:
         """The flow's file as pods see it."""
-        return f"{CODE}/flow/{self.settings.main}"
+        return f"{self.code.folder}/flow/{self.settings.main}"
 
     def metadata(self, name: str) -> dict[str, Any]:
         """``metadata`` of an object of the flow."""
@@ -62,7 +63,7 @@ class Site:
 
     def volumes(self) -> list[dict[str, Any]]:
         """The volumes that all pods have."""
-        out = [volume(self.code)]
+        out = [volume(self.code.maps)] if self.code.maps else []
         if self.store.claim:
             out.append({"name": "data", "persistentVolumeClaim": {"claimName": self.store.claim}})
         return out
@@ -88,7 +89,7 @@ def site_of(plan: Plan, settings: EmitSettings) -> Site:
         next(iter(namespaces(plan, settings)), ""),
         settings.image or IMAGE,
         read_store(settings.datastore),
-        config_maps(plan, settings),
+        code_of(plan, settings),
         labels,
     )
 
@@ -102,6 +103,7 @@ def description(site: Site) -> bytes:
         "flow": site.plan.name,
         "file": settings.main,
         "code": settings.code,
+        "url": site.code.env.get(contract.CODE_URL),
         "image": settings.image,
         "namespace": settings.namespace,
         "datastore": settings.datastore,

@@ -35,6 +35,12 @@ def verify_files(files: Mapping[str, bytes]) -> list[Finding]:
     files : mapping
         Content by name. Those that end in ``.yaml`` or ``.yml`` are read; a kustomization must list what is there.
     """
+    documents, findings = read_documents(files)
+    return [*findings, *verify_read(documents, files)]
+
+
+def read_documents(files: Mapping[str, bytes]) -> tuple[list[tuple[str, Any]], list[Finding]]:
+    """The documents of all files of YAML, each with its file's name, and the mistakes found in reading them."""
     documents: list[tuple[str, Any]] = []
     findings: list[Finding] = []
     for name, data in sorted(files.items()):
@@ -48,6 +54,12 @@ def verify_files(files: Mapping[str, bytes]) -> list[Finding]:
             text = ""
         documents += [(name, document) for document in load_all(text, "", report)]
         findings += report.findings
+    return documents, findings
+
+
+def verify_read(documents: list[tuple[str, Any]], files: Mapping[str, bytes]) -> list[Finding]:
+    """The mistakes in what `read_documents` has read."""
+    findings: list[Finding] = []
     for name, document in documents:
         if isinstance(document, Mapping) and document.get("kind") == "Kustomization":
             findings += _kustomization(document, name, files)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,10 +57,9 @@ def check_dag(dag: Node, path: str, scope: Scope, templates: Mapping[str, Callee
             report.add(f"{place}.name", f"{name!r} cannot be the name of a task", "use letters, digits and -")
         tasks[str(node.get("name"))] = _Task(node, place, _after(node, place, names, report))
     facts = {name: _facts(task, templates) for name, task in tasks.items()}
-    ancestors = _ancestors(tasks, path, report)
+    _check_order(tasks, path, report)
     for name, task in tasks.items():
-        known = {other: facts[other] for other in ancestors[name]}
-        _check_task(task, scope.but(tasks=known, all_tasks=names), templates, report)
+        _check_task(task, scope.but(tasks=_Before(name, tasks, facts), all_tasks=names), templates, report)
     check_texts(dag.get("target"), f"{path}.target", scope, report)
     return scope.but(tasks=facts, all_tasks=names)
 
@@ -96,20 +96,41 @@ def _facts(task: _Task, templates: Mapping[str, Callee]) -> TaskFacts:
     return callee.facts if callee is not None else TaskFacts()
 
 
-def _ancestors(tasks: Mapping[str, _Task], path: str, report: Report) -> dict[str, frozenset[str]]:
+def _check_order(tasks: Mapping[str, _Task], path: str, report: Report) -> None:
     from graphlib import CycleError, TopologicalSorter
 
-    out: dict[str, frozenset[str]] = dict.fromkeys(tasks, frozenset())
     try:
-        order = list(TopologicalSorter({name: task.after for name, task in tasks.items()}).static_order())
+        TopologicalSorter({name: task.after for name, task in tasks.items()}).prepare()
     except CycleError as error:
         round = " -> ".join(reversed(error.args[1]))
         report.add(f"{path}.tasks", f"tasks wait for each other: {round}", "a loop is a template that calls itself")
-        return out
-    for name in order:
-        above: frozenset[str] = frozenset(tasks[name].after)
-        out[name] = above.union(*(out[other] for other in tasks[name].after))
-    return out
+
+
+class _Before(Mapping[str, TaskFacts]):
+    """The facts of the tasks that have ended before one begins. Few are ever asked for, mostly those just before."""
+
+    def __init__(self, name: str, tasks: Mapping[str, _Task], facts: Mapping[str, TaskFacts]) -> None:
+        self._name = name
+        self._tasks = tasks
+        self._facts = facts
+
+    def __iter__(self) -> Iterator[str]:
+        seen: set[str] = set()
+        todo = deque(self._tasks[self._name].after)
+        while todo:
+            name = todo.popleft()
+            if name not in seen:
+                seen.add(name)
+                yield name
+                todo.extend(self._tasks[name].after)
+
+    def __getitem__(self, name: str) -> TaskFacts:
+        if name in self._facts and any(other == name for other in self):
+            return self._facts[name]
+        raise KeyError(name)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _check_task(task: _Task, scope: Scope, templates: Mapping[str, Callee], report: Report) -> None:

@@ -6,6 +6,7 @@ Nothing here is shared with what writes the templates, so that a mistake there i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,12 +47,13 @@ class Ways:
         self.step_of = step_of
         self.switches = ways
         self.gangs = gangs
+        self._cases = {name: Counter(_chooser(task) for task in tasks) for name, tasks in dags.items()}
         self._ends: dict[str, frozenset[str]] = dict.fromkeys(dags, frozenset())
         changed = True
         while changed:
             changed = False
-            for name, tasks in dags.items():
-                ends = frozenset(self._dag_ends(tasks))
+            for name in dags:
+                ends = frozenset(self._dag_ends(name))
                 changed |= ends != self._ends[name]
                 self._ends[name] = ends
 
@@ -88,9 +90,10 @@ class Ways:
         NoWay
             If a task does not say what it follows.
         """
-        return {way for tasks in self.dags.values() for way in self._of_dag(tasks)}
+        return {way for name in self.dags for way in self._of_dag(name)}
 
-    def _of_dag(self, tasks: list[dict[str, Any]]) -> Iterator[Way]:
+    def _of_dag(self, dag: str) -> Iterator[Way]:
+        tasks = self.dags[dag]
         named = {task["name"]: task for task in tasks}
         for task in tasks:
             if not task.get("depends") or _catches(task):
@@ -105,10 +108,10 @@ class Ways:
                 yield self.step_of[named[when[1]]["template"]], target, "switch"
                 continue
             kind = "foreach" if "withSequence" in task else "gang" if task["template"] in self.gangs else ""
-            for before in self._before(task["depends"], named, tasks):
+            for before in self._before(task["depends"], named, dag):
                 yield before, target, kind or ("switch" if before in self.switches else "next")
 
-    def _before(self, depends: str, named: Mapping[str, Any], tasks: list[dict[str, Any]]) -> Iterator[str]:
+    def _before(self, depends: str, named: Mapping[str, Any], dag: str) -> Iterator[str]:
         for name, state in _TERM.findall(depends):
             if name not in named:
                 raise NoWay(f"there is no task {name} to depend on")
@@ -118,30 +121,39 @@ class Ways:
                     raise NoWay(f"task {name} is never skipped")
                 yield self.step_of[named[when[1]]["template"]]
             elif state in ("", "Succeeded"):
-                yield from self._task_ends(named[name], tasks)
+                yield from self._task_ends(named[name], dag)
             else:
                 raise NoWay(f"{depends!r} waits for {name}.{state}")
 
-    def _dag_ends(self, tasks: list[dict[str, Any]]) -> Iterator[str]:
-        used = {name for task in tasks if not _catches(task) for name, _ in _TERM.findall(task.get("depends", ""))}
-        skipped = {
-            name for task in tasks for name, state in _TERM.findall(task.get("depends", "")) if state == "Skipped"
-        }
-        for task in tasks:
+    def _dag_ends(self, dag: str) -> Iterator[str]:
+        used: set[str] = set()
+        skipped: set[str] = set()
+        first_case: dict[str, str] = {}
+        for task in self.dags[dag]:
+            first_case.setdefault(_chooser(task), task["name"])
+            if not _catches(task):
+                for name, state in _TERM.findall(task.get("depends", "")):
+                    used.add(name)
+                    if state == "Skipped":
+                        skipped.add(name)
+        for task in self.dags[dag]:
             if task["name"] not in used and not _catches(task):
-                yield from self._task_ends(task, tasks)
-        for task in tasks:
+                yield from self._task_ends(task, dag)
             # A case that leads straight out of the template has no task.
-            cases = [each for each in tasks if (_WHEN.fullmatch(each.get("when", "")) or ["", ""])[1] == task["name"]]
-            step = self.step_of.get(task["template"], "")
-            if cases and len(cases) < self.switches.get(step, 0) and cases[0]["name"] not in skipped:
+            cases, step = self._cases[dag][task["name"]], self.step_of.get(task["template"], "")
+            if 0 < cases < self.switches.get(step, 0) and first_case[task["name"]] not in skipped:
                 yield step
 
-    def _task_ends(self, task: dict[str, Any], tasks: list[dict[str, Any]]) -> Iterator[str]:
+    def _task_ends(self, task: Mapping[str, Any], dag: str) -> Iterator[str]:
         """The steps that a task may end with; a switch whose cases are tasks beside it does not end there."""
-        when = any((_WHEN.fullmatch(each.get("when", "")) or ["", ""])[1] == task["name"] for each in tasks)
-        if not when:
+        if not self._cases[dag][task["name"]]:
             yield from self.ends(task["template"])
+
+
+def _chooser(task: Mapping[str, Any]) -> str:
+    """The task whose choice another one waits for; empty if it waits for none."""
+    when = _WHEN.fullmatch(task.get("when", ""))
+    return when[1] if when else ""
 
 
 def _catches(task: Mapping[str, Any]) -> bool:

@@ -17,7 +17,9 @@ import yaml
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.@-]*(:[A-Za-z0-9_/.@-]+)*")
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nil", "nan", "inf"])
-_NOT_IN_BLOCK = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
+_NOT_IN_BLOCK = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]"
+_IN_BLOCK = bytes([*b"\t\n", *range(0x20, 0x7F)])
+_TEXT, _MAP, _LIST = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
 _PLACEHOLDER = "literal-block-"
 _WIDE = 100
 
@@ -52,7 +54,7 @@ def _without_blocks(value: Any, blocks: list[str]) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_blocks(item, blocks) for key, item in value.items()}
     if isinstance(value, Literal):
-        if not value.strip() or _NOT_IN_BLOCK.search(value):
+        if not value.strip() or _beyond_block(value):
             return str(value)
         blocks.append(value)
         return f"{_PLACEHOLDER}{len(blocks) - 1}"
@@ -65,67 +67,83 @@ def _block(text: str, indent: str) -> str:
     ends = len(text) - len(stripped)
     # A block whose first line is blank or indented cannot tell its own indentation.
     hint = "2" if text[0] in " \t\n" else ""
-    lines = [f"|{hint}{'-' if ends == 0 else '' if ends == 1 else '+'}"]
-    lines += [indent + line if line else "" for line in stripped.split("\n")]
-    return "\n".join([*lines, *[""] * (ends - 1)])
+    lines = f"\n{stripped}".replace("\n", f"\n{indent}")
+    for _ in range(2):  # blank lines that follow each other overlap
+        lines = lines.replace(f"\n{indent}\n", "\n\n")
+    return f"|{hint}{'-' if ends == 0 else '' if ends == 1 else '+'}{lines}" + "\n" * (ends - 1)
 
 
 def _dumped(document: Any) -> str:
     # libyaml writes characters beyond 16 bits otherwise than PyYAML itself does.
     fast = getattr(yaml, "CSafeDumper", None)
-    text = _as_text(document, _dumper(fast or yaml.SafeDumper))
+    node = _node(document)
+    text = _as_text(node, _dumper(fast or yaml.SafeDumper))
     if fast and "\\U" in text:
-        return _as_text(document, _dumper(yaml.SafeDumper))
+        return _as_text(node, _dumper(yaml.SafeDumper))
     return text
 
 
-def _as_text(document: Any, dumper: Any) -> str:
-    text: str = yaml.dump(
-        document, Dumper=dumper, default_flow_style=False, sort_keys=False, width=2**30, allow_unicode=True
-    )
+def _as_text(node: yaml.Node, dumper: Any) -> str:
+    text: str = yaml.serialize(node, Dumper=dumper, width=2**30, allow_unicode=True)
     return text
 
 
 @functools.cache
 def _dumper(base: Any) -> Any:
-    """A dumper of PyYAML, in Python or in C, with flowc's style."""
+    """A dumper of PyYAML, in Python or in C, that looks for tags only where one could be missing."""
 
     class Dumper(base):  # type: ignore[misc]
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
+        def descend_resolver(self, *_: Any) -> None:
+            pass
 
-    Dumper.add_representer(str, _represent_text)
-    Dumper.add_representer(dict, _represent_mapping)
-    Dumper.add_representer(list, _represent_list)
+        def ascend_resolver(self) -> None:
+            pass
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is not yaml.ScalarNode:
+                return _MAP if kind is yaml.MappingNode else _LIST
+            return super().resolve(kind, value, implicit) if implicit[0] else _TEXT
+
     return Dumper
 
 
-def _represent_text(dumper: Any, value: str) -> Any:
-    style = '"'
+def _node(value: Any) -> yaml.Node:
+    """What PyYAML writes, in flowc's style."""
+    if isinstance(value, str):
+        return yaml.ScalarNode(_TEXT, value, style=_style(value))
+    if isinstance(value, Mapping):
+        pairs = [(_node(key), _node(item)) for key, item in value.items()]
+        return yaml.MappingNode(_MAP, pairs, flow_style=not pairs)
+    if isinstance(value, (list, tuple)):
+        # Short lists of words, and pairs of a name and a value, stand on one line each.
+        flat = not any(isinstance(item, (dict, list)) or "\n" in str(item) for item in value)
+        short = flat and sum(len(str(item)) + 4 for item in value) <= _WIDE
+        items: list[Any] = [_node(item) for item in value]
+        for item, node in zip(value, items):
+            if isinstance(item, dict) and _is_pair(item):
+                node.flow_style = True
+        return yaml.SequenceNode(_LIST, items, flow_style=short)
+    if isinstance(value, (bool, int)):
+        kind = "bool" if isinstance(value, bool) else "int"
+        return yaml.ScalarNode(f"tag:yaml.org,2002:{kind}", str(value).lower())
+    raise yaml.YAMLError(f"a manifest cannot hold {value!r}")
+
+
+def _style(value: str) -> str | None:
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-        style = ""
-    elif "\n" in value and value.strip() and not _NOT_IN_BLOCK.search(value):
-        style = "|"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+        return None
+    return "|" if "\n" in value and value.strip() and not _beyond_block(value) else '"'
 
 
-def _represent_mapping(dumper: Any, value: Mapping[str, Any]) -> Any:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=False if value else None)
-
-
-def _represent_list(dumper: Any, value: list[Any]) -> Any:
-    """Short lists of words, and pairs of a name and a value, stand on one line each."""
-    flat = not any(isinstance(item, (dict, list)) or "\n" in str(item) for item in value)
-    short = flat and sum(len(str(item)) + 4 for item in value) <= _WIDE
-    node = dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=short)
-    for item, part in zip(value, node.value):
-        if isinstance(item, dict) and _is_pair(item):
-            part.flow_style = True
-    return node
+def _beyond_block(text: str) -> bool:
+    """Whether a text has characters that cannot stand in a literal block."""
+    if text.isascii():
+        return bool(text.encode().translate(None, _IN_BLOCK))
+    return re.search(_NOT_IN_BLOCK, text) is not None
 
 
 def _is_pair(item: Mapping[str, Any]) -> bool:
-    texts = [str(value) for value in item.values()]
-    if len(texts) > 2 or any(isinstance(value, (dict, list)) for value in item.values()):
+    if len(item) > 2 or any(isinstance(value, (dict, list)) for value in item.values()):
         return False
+    texts = [str(value) for value in item.values()]
     return sum(map(len, texts)) <= _WIDE and not any("\n" in text for text in texts)

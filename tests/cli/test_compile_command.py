@@ -29,7 +29,8 @@ def test_what_is_written(flows: Path, capfd: pytest.CaptureFixture[str]) -> None
     folder = flows / "manifests" / "slurm"
     assert (out, err) == ("", f"manifests/slurm: {len(tree(folder))} files\n")
     assert set(tree(folder)) == {
-        "SHA256SUMS", "bundle.json", "plan.json", "submit.sh", "code/flowc.zip", "code/flow/fan.py",
+        "SHA256SUMS", "bundle.json", "plan.json", "submit.sh", "code/flowc.zip",
+        "code/start-flowc.py", "code/flow/fan.py",
         *(f"steps/{step}.sbatch" for step in ("start", "work", "join", "end")),
     }  # fmt: skip
     runs = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and os.access(file, os.X_OK)}
@@ -147,6 +148,13 @@ def test_a_flow_that_does_not_fit_writes_nothing(flows: Path, capfd: pytest.Capt
     assert "FC012" in capfd.readouterr().err
 
 
+def test_code_that_only_pods_could_have(flows: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert compiled("--code", "s3://bucket/code") == 1
+    assert "error[FC413]: code does not come to Slurm by --code s3://bucket/code" in capfd.readouterr().err
+    assert compiled("--code", "by hand") == 2
+    assert "'by hand' is none of bundled, installed, image, s3://bucket/folder" in capfd.readouterr().err
+
+
 def test_options_reach_the_files(flows: Path) -> None:
     assert compiled("--with", "slurm:partition=gpu", "--code", "installed", "--datastore", "/shared/runs") == 0
     files = tree(flows / "manifests" / "slurm")
@@ -171,6 +179,10 @@ def test_verify(flows: Path, capfd: pytest.CaptureFixture[str]) -> None:
         "manifests/slurm: steps/work.sbatch: --ntasks is '2', and the flow says '1'",
     ]
     assert main(["verify", "nowhere"]) == 2
-    assert "there is no folder nowhere" in capfd.readouterr().err
+    assert "flowc compile FILE --target all -o nowhere" in capfd.readouterr().err
+    assert main(["verify", "out/argo"]) == 2
+    assert "there is no folder out/argo; compile makes one: flowc compile FILE --target argo -o out" in (
+        capfd.readouterr().err
+    )
     assert main(["verify", "."]) == 2
     assert "no manifests" in capfd.readouterr().err

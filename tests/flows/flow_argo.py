@@ -5,7 +5,8 @@ What ``flowc compile`` writes is run by the lab's interpreter, command by comman
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from flow_target import Finished, RunView, Target, Values, ended, flowc
 
 if TYPE_CHECKING:
     from argo_cluster import Cluster
+    from argo_workflow import Workflow
     from hosts_lab import Host
 
 _LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
@@ -31,6 +33,7 @@ class Argo(Target):
     """
 
     name = "argo"
+    shortest = 3
 
     def __init__(self, folder: Path, compiled: Path | None = None, hosts: Sequence[Host] | None = None) -> None:
         super().__init__(folder)
@@ -48,9 +51,31 @@ class Argo(Target):
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> RunView:
-        from argo_cluster import Cluster, report
+        from argo_cluster import report
 
         assert all(word in _LOCAL_ONLY for word in options[::2]), options
+        with self.workflow(flow_file, params, with_, env) as (cluster, workflow):
+            cluster.ended(workflow)
+            said = report(workflow)
+            assert cluster.running() == [], "JobSets run on after the end of the workflow"
+        wanted = {"done": "Succeeded", "failed": "Failed"}[expect]
+        assert workflow.root.phase == wanted, f"{workflow.root.phase}, not {wanted}\n{said}"
+        assert workflow.exit is not None and workflow.exit.phase == "Succeeded", said
+        view = self.view(workflow, flow_file, params, Finished({"done": 0, "failed": 1}[expect], "", said))
+        assert view.status["state"] == expect, said
+        return view
+
+    @contextmanager
+    def workflow(
+        self,
+        flow_file: Path,
+        params: Values | None = None,
+        with_: Iterable[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Iterator[tuple[Cluster, Workflow]]:
+        """A cluster with the flow's manifests, and a workflow of it that has not begun."""
+        from argo_cluster import Cluster
+
         values = self.values(flow_file, params)
         manifests = self.compile(flow_file, with_, env)
         self.count += 1
@@ -62,20 +87,21 @@ class Argo(Target):
             cluster.apply(manifests)
             (template,) = cluster.templates
             texts = {name: str(value) for name, value in values.items()}
-            workflow = cluster.submit(template, texts, f"{template[:40]}-{self.count}")
-            said = report(workflow)
-            assert cluster.running() == [], "JobSets run on after the end of the workflow"
-        wanted = {"done": "Succeeded", "failed": "Failed"}[expect]
-        assert workflow.root.phase == wanted, f"{workflow.root.phase}, not {wanted}\n{said}"
-        assert workflow.exit is not None and workflow.exit.phase == "Succeeded", said
+            yield cluster, cluster.workflow(template, texts, f"{template[:40]}-{self.count}")
+
+    def view(self, workflow: Workflow, flow_file: Path, params: Values | None, finished: Finished) -> RunView:
+        """What a workflow has left."""
         flow = next(self.root.glob(f"*/{workflow.name}/run.json")).parent.parent.name
-        finished = Finished({"done": 0, "failed": 1}[expect], "", said)
-        view = RunView(flow, workflow.name, self.root, finished, self, flow_file, values)
-        assert view.status["state"] == expect, said
-        return view
+        return RunView(flow, workflow.name, self.root, finished, self, flow_file, self.values(flow_file, params))
 
     def resume(self, run: RunView, expect: str = "done", options: Sequence[str] = ()) -> RunView:
-        raise NotImplementedError("runs on Argo are not resumed there")
+        """On this machine, from the same datastore: a run is no workflow's, and nothing else resumes it."""
+        said = self.folder / "run-id"
+        words = ["resume", f"{run.flow}/{run.run_id}", "--target", "local", "--file", str(run.flow_file)]
+        words += ["--datastore", str(self.root), "--run-id-file", str(said), *options]
+        finished = ended(*flowc(*words), cwd=self.folder)
+        assert finished.returncode == {"done": 0, "failed": 1}[expect], finished.said
+        return RunView(run.flow, said.read_text().strip(), self.root, finished, self, run.flow_file, run.params)
 
     def compile(self, flow_file: Path, with_: Iterable[str], env: Mapping[str, str] | None) -> dict[str, bytes]:
         """The manifests of a flow by file name."""

@@ -217,5 +217,8 @@ CORE = (
 )
 """The shapes that every behaviour is crossed with."""
 
+QUICK = ("branch", "foreach", "gang", "switch_in_branch", "loop_of_one_step")
+"""The shapes that `make test-fast` runs: one for each kind of region."""
+
 CROSSED = tuple(SHAPES) if os.environ.get("FLOWC_MATRIX") == "full" else CORE
 """The shapes for the behaviours that differ little from shape to shape; all of them with FLOWC_MATRIX=full."""

@@ -121,6 +121,10 @@ class Target:
     """A place where flows run. A subclass says how to start and resume one and waits for its end."""
 
     name = ""
+    shortest = 1
+    """Seconds within which an attempt has begun its body, a gang included; a timeout in a test is no shorter."""
+    late = 0.25
+    """Seconds by which something may happen later than it is due."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -246,4 +250,5 @@ def ended(
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without what would change how flowc behaves."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FLOWC_", "PYTEST_"))}
+    # Looked up name by name: pytest sets a variable of its own at each test, while threads of the matrix are in here.
+    return {name: os.environ[name] for name in os.environ if not name.startswith(("FLOWC_", "PYTEST_"))}

@@ -12,7 +12,6 @@ from flowc.compiler.plan import Feature
 from flowc.runtime.address import Address
 from flowc.runtime.checkpoint import CheckpointError, Checkpoints
 from flowc.runtime.datastore import DatastoreError, FileDatastore
-from flowc.runtime.datastore import file as file_module
 from flowc.runtime.runs import RunInfo, create_run
 from plans import End, plan, task
 from task_lab import Lab
@@ -163,7 +162,7 @@ def test_what_cannot_be_saved(
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(file_module.os, "rename", full)
+    monkeypatch.setattr(os, "rename", full)
     with pytest.raises(DatastoreError, match="is full"):
         points.save(str(tmp_path / "f"))
     assert os.listdir(store.path("F/1/train/0.1/checkpoints")) == []

@@ -114,6 +114,7 @@ class Entry:
                 rank.result()
 
 
+@pytest.mark.slow
 def test_a_whole_flow_by_separate_processes(tmp_path: Path) -> None:
     entry = Entry(tmp_path)
     assert entry.step("start").stdout == "starting\n"

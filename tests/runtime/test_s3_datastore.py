@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc.runtime.address import Address
+from flowc.runtime.checkpoint import Checkpoints
 from flowc.runtime.datastore import DatastoreError, open_datastore
 from flowc.runtime.datastore.s3 import S3Datastore
+from flowc.runtime.runs import RunInfo
 
 boto3 = pytest.importorskip("boto3")
 moto_server = pytest.importorskip("moto.server")
@@ -72,6 +75,7 @@ def test_only_one_creates_a_key(store: Any) -> None:
     assert store.exists("F/1") and store.list("F/1") == ()
 
 
+@pytest.mark.slow
 def test_many_keys_are_listed_and_removed(store: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: store.write(f"F/work/{number}/record.json", b"x"), range(1005)))
@@ -80,6 +84,7 @@ def test_many_keys_are_listed_and_removed(store: Any) -> None:
     assert not store.exists("F")
 
 
+@pytest.mark.slow
 def test_a_large_object_goes_in_parts(store: Any) -> None:
     piece = bytes(range(256)) * 4 * 1024 * 36
     store.put("F/large", [piece, b"", piece])
@@ -87,6 +92,7 @@ def test_a_large_object_goes_in_parts(store: Any) -> None:
     assert store.read_part("F/large", len(piece) - 2, 4) == piece[-2:] + piece[:2]
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket(store: Any, server: str, tmp_path: Path) -> None:
     from flowc.compiler import compile_flow
 
@@ -110,6 +116,72 @@ def test_a_run_in_a_bucket(store: Any, server: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert store.read("Bucket/bucket-1/end/_/0/stdout.log") == b"7\n"
     assert b'"state": "done"' in store.read("Bucket/bucket-1/status.json")
+
+
+def checkpoints(store: Any, where: str = "train/0.1", **options: Any) -> Checkpoints:
+    run = RunInfo("F", str(options.pop("run", 1)), {}, origin_run_id=options.pop("origin", None))
+    return Checkpoints(store, run, Address.parse(where), 0, options)
+
+
+def test_checkpoints_in_a_bucket(store: Any, tmp_path: Path) -> None:
+    points = checkpoints(store)
+    assert points.latest is None and points.load() is None and points.list() == ()
+    (tmp_path / "model/deep/none").mkdir(parents=True)
+    (tmp_path / "model/deep/weights").write_bytes(b"one")
+    (tmp_path / "model/empty").write_bytes(b"")
+    (tmp_path / "model/run.sh").write_bytes(b"#!")
+    (tmp_path / "model/run.sh").chmod(0o755)
+    saved = points.save(str(tmp_path / "model"), name="best")
+    assert saved == f"{store.url}/F/1/train/0.1/checkpoints/000001-best"
+    (tmp_path / "f").write_bytes(b"two")
+    points.save(tmp_path / "f")  # type: ignore[arg-type]
+    assert [(p.number, p.name) for p in points.list()] == [(1, "best"), (2, "")]
+    assert points.latest is not None and Path(points.latest).read_bytes() == b"two"
+    folder = Path(points.load(name="best") or "")
+    assert (folder / "deep/weights").read_bytes() == b"one" and (folder / "deep/none").is_dir()
+    assert (folder / "empty").read_bytes() == b"" and os.access(folder / "run.sh", os.X_OK)
+    assert points.load(str(tmp_path / "copy"), name="best") == str(tmp_path / "copy")
+    assert (tmp_path / "copy/deep/weights").read_bytes() == b"one"
+    points.close()
+    assert not folder.exists()
+    again = checkpoints(store)
+    Path(again.directory, "epoch").write_text("3")
+    assert again.is_loaded and Path(again.directory, "f").read_bytes() == b"two"
+    again.save()
+    assert sorted(os.listdir(Path(checkpoints(store).latest or ""))) == ["epoch", "f"]
+    again.close()
+    resumed = checkpoints(store, run=2, origin="1", load_policy="eager")
+    assert checkpoints(store, run=2, origin="1").latest is None
+    assert resumed.latest is not None and resumed.latest.number == 3
+    resumed.close()
+
+
+def test_a_save_to_a_bucket_that_is_cut_off_is_never_loaded(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "model" / name).write_text(name)
+    points = checkpoints(store)
+    points.save(str(tmp_path / "model"))
+    real, puts = store.put, []
+
+    def cut_off(key: str, pieces: Any) -> None:
+        puts.append(key)
+        if len(puts) == 2:
+            raise KeyboardInterrupt
+        real(key, pieces)
+
+    monkeypatch.setattr(store, "put", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        points.save(str(tmp_path / "model"))
+    monkeypatch.setattr(store, "put", real)
+    assert [p.number for p in points.list()] == [1]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: checkpoints(store).save(str(tmp_path / "model")), range(4)))
+    assert [p.number for p in points.list()] == [1, 2, 3, 4, 5]
+    assert all(sorted(os.listdir(p)) == ["a", "b"] for p in points.list())
+    points.close()
 
 
 def test_errors_say_what_to_do(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -341,6 +341,22 @@ def test_output_goes_to_the_pod_and_to_the_attempt(tmp_path: Path) -> None:
     assert "it is bad" in done.stderr and (logs / "stderr.log").read_text() == done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("logs", ["", "tee"])
+def test_an_attempt_that_takes_too_long_is_ended_and_says_so(tmp_path: Path, logs: str) -> None:
+    pod = Pod(tmp_path)
+    done = pod.start(code=1, WAIT="1", FLOWC_TIMEOUT="1.5", FLOWC_LOGS=logs)
+    assert "tidied" in done.stdout and "took longer than 1.5 s (@timeout); it is asked to end" in done.stderr
+    record = pod.run.records(pod.store).read(Address("start"), 0)
+    assert record is not None and record.failure is not None and not record.done
+    assert (record.failure.type, record.failure.message) == ("Timeout", "took longer than 1.5 s (@timeout)")
+    pod.call("end", "--status", "Failed")
+    assert pod.status.failure["type"] == "Timeout" and pod.status.failure["address"] == "start"
+    assert "FLOWC_TIMEOUT='soon'" in pod.start(code=2, FLOWC_TIMEOUT="soon", FLOWC_ATTEMPT="1").stderr
+    pod.start(FLOWC_TIMEOUT="60", FLOWC_ATTEMPT="1")
+    assert pod.run.records(pod.store).read(Address("start")).done  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("logs", ["", "tee"])
 def test_the_first_process_hands_on_sigterm_and_reaps(tmp_path: Path, logs: str) -> None:
     if not can_unshare():
@@ -416,6 +432,7 @@ def test_a_flow_in_a_folder_that_is_read_only_runs_in_a_copy(tmp_path: Path) -> 
     assert where.startswith(f"{tmp_path}/flowc-flow-") and names == "['flow.py', 'sub']\n"
 
 
+@pytest.mark.slow
 def test_packages_are_installed_before_the_flow_is_loaded(tmp_path: Path) -> None:
     import zipfile
 

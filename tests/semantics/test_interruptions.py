@@ -175,6 +175,7 @@ STUBBORN = (
 )
 
 
+@pytest.mark.slow
 def test_tasks_that_will_not_go_are_killed(start: Callable[..., Started]) -> None:
     started = start("foreach", "work", STUBBORN)
     started.begun("work", 4)

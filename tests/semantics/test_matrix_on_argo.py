@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import test_current as currents
+import test_merges as merges
 import test_parameters_of_runs as parameters
+import test_resume as resumes
 import test_retries as retries
 import test_shapes as shapes
+from argo_cluster import report
 from flow_argo import Argo
-from flow_shapes import CROSSED
+from flow_checks import assert_as_reference
+from flow_reference import Reference
+from flow_shapes import CROSSED, SHAPES
+from flow_target import Finished
+from flow_text import FlowText
 from hosts_lab import HostsLab, require_lab
+
+pytestmark = pytest.mark.slow
 
 WriteFlow = Callable[..., Path]
 ALL = dict.fromkeys([*CROSSED, "switch_past", "foreach_none", "gang_in_branch", "loop_of_one_step", "loop_of_gang"])
@@ -76,7 +87,7 @@ def test_caught_exceptions(shape: str, target: Argo, write_flow: WriteFlow) -> N
     retries.test_caught_exceptions_everywhere(shape, target, write_flow)
 
 
-@pytest.mark.parametrize("crash", ["exit", "signal"])
+@pytest.mark.parametrize("crash", ["exit", "signal", "timeout"])
 def test_a_caught_crash_goes_on_from_the_parents(crash: str, target: Argo, write_flow: WriteFlow) -> None:
     retries.test_a_caught_crash_goes_on_from_the_parents("foreach", "work", crash, target, write_flow)
 
@@ -88,6 +99,8 @@ def test_a_caught_crash_goes_on_from_the_parents(crash: str, target: Argo, write
         ("foreach", "work", "signal"),
         ("gang", "train", "signal"),
         ("branch", "join", "sys.exit"),
+        ("linear", "a", "timeout"),
+        ("gang", "train", "timeout"),
     ],
 )
 def test_a_crash_is_reported(shape: str, victim: str, crash: str, target: Argo, write_flow: WriteFlow) -> None:
@@ -104,3 +117,89 @@ def test_defaults_of_parameters(target: Argo, write_flow: WriteFlow) -> None:
 
 def test_given_parameters(target: Argo, write_flow: WriteFlow) -> None:
     parameters.test_given_values(target, write_flow)
+
+
+def test_the_wait_between_retries(target: Argo, write_flow: WriteFlow) -> None:
+    flow = FlowText(SHAPES["linear"]).put(
+        "a",
+        ["@retry(times=2, minutes_between_retries=0.01, backoff=2.5)"],
+        ["trace(self, 'time', at=time.time())", "if current.retry_count < 2:\n    raise ValueError('not yet')"],
+    )
+    run = target.run(write_flow(flow.text()))
+    times = [line["at"] for line in run.trace() if line["event"] == "time"]
+    # 0.6 s and 1.5 s, and the start of a pod each time.
+    assert times[1] - times[0] >= 0.6 and times[2] - times[1] >= 1.5
+    # The flow's file as it is mounted, not where the kubelet keeps it.
+    said = run.log("a", "stderr", 0)
+    assert 'File "/flowc/code/flow/flow.py"' in said and "/.." not in said
+
+
+# Merges ---------------------------------------------------------------------------------------------------------------
+
+
+def test_merges(target: Argo, write_flow: WriteFlow) -> None:
+    changed = "self.clash = 3; self.changed = inputs.a.changed + inputs.b.changed; self.merge_artifacts(inputs)"
+    left = ["both", "changed", "clash", "only_a", "only_b", "same"]
+    merges.test_merge(changed, left, target, write_flow)
+
+
+def test_inputs_by_order_index_and_name(target: Argo, write_flow: WriteFlow) -> None:
+    merges.test_inputs_by_order_index_and_name("flowc", target, write_flow)
+
+
+def test_the_ranks_of_a_gang_in_order(target: Argo, write_flow: WriteFlow) -> None:
+    merges.test_the_ranks_of_a_gang_in_order(3, target, write_flow)
+
+
+def test_checkpoints(target: Argo, write_flow: WriteFlow) -> None:
+    currents.test_an_attempt_goes_on_from_the_checkpoint_of_the_one_before(target, write_flow)  # type: ignore[arg-type]
+
+
+# Resuming and interrupting --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "victim"), [("loop_of_foreach", "work"), ("gang_in_foreach", "gang_join")])
+def test_a_run_that_failed_is_resumed_elsewhere(shape: str, victim: str, target: Argo, write_flow: WriteFlow) -> None:
+    resumes.test_resume_goes_on_where_the_run_failed(shape, victim, target, write_flow)
+
+
+WAIT = "if not mended(self):\n    time.sleep(600)"
+
+
+@pytest.mark.parametrize("way", ["stop", "terminate"])
+@pytest.mark.parametrize(("shape", "step", "tasks"), [("foreach", "work", 3), ("gang", "train", 4)])
+def test_an_interrupted_run_can_be_resumed(
+    shape: str, step: str, tasks: int, way: str, target: Argo, write_flow: WriteFlow
+) -> None:
+    file = write_flow(FlowText(SHAPES[shape]).put(step, body=[WAIT]).text())
+    trace = target.folder / "lab" / "trace"
+    with target.workflow(file) as (cluster, workflow):
+        running = cluster.begin(workflow)
+        until(lambda: trace.exists() and trace.read_text().count(f'"begin", "here": "{step}/') >= tasks)
+        getattr(workflow, way)()
+        running.join(30)
+        said = report(workflow)
+        assert not running.is_alive() and running.problem is None and workflow.root.phase == "Failed", said
+        if way == "terminate" and shape == "gang":
+            # Argo runs no exit handler then; the JobSet has its own deadline.
+            assert len(cluster.running()) == 1
+            cluster.jobsets[0].delete()
+        assert cluster.running() == []
+    view = target.view(workflow, file, None, Finished(1, "", said))
+    # Nobody is left to say so after `argo terminate`.
+    assert view.status["state"] == ("interrupted" if way == "stop" else "running")
+    if way == "stop":
+        resumes.mend(target)
+        run = target.resume(view)
+        reference = Reference(SHAPES[shape])
+        copies = frozenset(address for address in reference.visits if run.record(address).origin is not None)
+        assert "start" in copies
+        assert_as_reference(run, reference, skip=copies)
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.05)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from flow_target import Local, clean_environment, flowc
 
+pytestmark = pytest.mark.slow
+
 WriteFlow = Callable[..., Path]
 
 WIDE = """

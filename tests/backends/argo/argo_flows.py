@@ -85,9 +85,14 @@ def template(produced: Produced, name: str) -> dict[str, Any]:
 
 def jobset(produced: Produced, name: str = "train", **filled: str) -> dict[str, Any]:
     """The JobSet of a gang as Argo would create it."""
+    return jobset_of(template(produced, name), **filled)
+
+
+def jobset_of(gang: Mapping[str, Any], **filled: str) -> dict[str, Any]:
+    """The same of a gang's template."""
     values = {"inputs.parameters.size": "3", "workflow.name": "myflow-abcde", "retries": "1", **filled}
-    text = template(produced, name)["resource"]["manifest"]
-    return dict(yaml.safe_load(re.sub(r"\{\{([^{}]+)\}\}", lambda hole: values[hole[1]], text)))
+    text = gang["resource"]["manifest"]
+    return dict(yaml.load(re.sub(r"\{\{([^{}]+)\}\}", lambda hole: values[hole[1]], text), Loader=yaml.CSafeLoader))
 
 
 @functools.cache
@@ -100,7 +105,75 @@ def _crdcheck() -> ModuleType | None:
     module = importlib.util.module_from_spec(spec)
     sys.modules["crdcheck"] = module
     spec.loader.exec_module(module)
+    _make_fast(module)
     return module
+
+
+def _make_fast(module: ModuleType) -> None:
+    """The same checks for hundreds of flows: YAML read by libyaml, each schema loaded and each rule asked once."""
+    strict = module.StrictLoader
+
+    class FastLoader(getattr(yaml, "CSafeLoader", strict)):  # type: ignore[misc]
+        yaml_constructors = strict.yaml_constructors
+        yaml_implicit_resolvers = strict.yaml_implicit_resolvers
+
+        def get_single_node(self) -> Any:
+            return _plain_scalars(super().get_single_node())
+
+    module.StrictLoader = FastLoader  # type: ignore[attr-defined]
+    asked: list[Rule] = []
+    compiled, plain = module._cel, module._plain
+
+    class Rule:
+        """A rule in CEL. It sees no fields but those that it names; without the others many objects are equal."""
+
+        def __init__(self, text: str) -> None:
+            self.program = compiled(text)
+            self.names = frozenset(re.findall(r"\.([A-Za-z_]\w*)", text))
+            self.answers: dict[str, Any] = {}
+
+        def evaluate(self, values: Mapping[str, Any]) -> Any:
+            asked.clear()
+            key = repr(values)
+            if key not in self.answers:
+                self.answers[key] = self.program.evaluate(values)
+            return self.answers[key]
+
+    rule_of = functools.cache(Rule)
+
+    def rule(text: str) -> Rule:
+        asked[:] = [rule_of(text)]
+        return asked[0]
+
+    def seen(value: Any) -> Any:
+        return _only(plain(value), asked[0].names) if asked else plain(value)
+
+    module._cel, module._plain = rule, seen  # type: ignore[attr-defined]
+    import kubernetes_validate.utils as validating
+
+    validating.schema_contents = functools.cache(validating.schema_contents)
+
+
+def _only(value: Any, names: frozenset[str]) -> Any:
+    """A value with no other fields than these, however deep. Of a list, each item once: rules ask for all or any."""
+    if isinstance(value, dict):
+        return {key: _only(value[key], names) for key in sorted(value) if key in names}
+    if isinstance(value, list):
+        items = {repr(item): item for item in (_only(item, names) for item in value)}
+        return [items[key] for key in sorted(items)]
+    return value
+
+
+def _plain_scalars(root: Any) -> Any:
+    """Nodes whose plain scalars have no style, as PyYAML has it; libyaml's have an empty one."""
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if node.id == "scalar":
+            node.style = node.style or None
+        else:
+            todo += node.value if node.id == "sequence" else [part for pair in node.value for part in pair]
+    return root
 
 
 @functools.cache

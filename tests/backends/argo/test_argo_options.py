@@ -186,10 +186,36 @@ def test_environment_secrets_and_packages(tmp_path: Path) -> None:
     assert schema_errors(produced.files or {}) == []
 
 
+def test_braces_never_come_where_argo_would_replace_them(tmp_path: Path) -> None:
+    text = ONE.format(decorators="@environment(vars={'A': '{{workflow.name}}', 'B': 'b'})")
+    text = f'p = Parameter("p", default="a {{{{x}}}}", help="as in {{{{x}}}}")\n{text}'
+    produced = compiled(tmp_path, text)
+    env = {item["name"]: item["value"] for item in template(produced, "start")["container"]["env"]}
+    assert env["B"] == "b" and "A" not in env  # the step's process has it from the Plan
+    (parameter,) = workflow(produced)["arguments"]["parameters"]
+    assert parameter == {"name": "p", "value": "", "description": "as in { {x}}"}
+    assert schema_errors(produced.files or {}) == []
+
+
+@pytest.mark.parametrize(
+    ("backoff", "of_argo", "rest"),
+    [
+        ("2", {"duration": "30s", "factor": "2"}, None),
+        ("1.5", {"duration": "30s", "factor": "1"}, "30 1.5 1"),
+    ],
+)
+def test_argo_waits_in_whole_numbers_and_the_attempt_the_rest(
+    backoff: str, of_argo: dict[str, str], rest: str | None, tmp_path: Path
+) -> None:
+    retry = f"@retry(times=3, minutes_between_retries=0.5, backoff={backoff})"
+    start = template(compiled(tmp_path, ONE.format(decorators=retry)), "start")
+    env = {item["name"]: item["value"] for item in start["container"]["env"]}
+    assert (start["retryStrategy"].get("backoff"), env.get("FLOWC_WAIT")) == (of_argo, rest)
+
+
 @pytest.mark.parametrize(
     "decorator",
     [
-        "@environment(vars={'A': '{{workflow.name}}'})",
         "@secrets(sources=[{'type': 'aws-secrets-manager', 'id': 'x'}])",
         "@secrets(sources=['A_B'])", "@pypi(packages={'num py': '1'})", "@pypi(packages={'numpy': '1; x'})",
     ],

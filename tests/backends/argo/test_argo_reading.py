@@ -126,6 +126,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "another variable": (lambda spec: env(spec, "left")[0].update(value="c"), "variable A"),
     "fewer retries": (lambda spec: templates(spec)["left"]["retryStrategy"].update(limit="1"), "tried 1 times more"),
     "another timeout": (lambda spec: templates(spec)["left"].update(activeDeadlineSeconds="60"), "ends after 60"),
+    "another time": (
+        lambda spec: next(item for item in env(spec, "left") if item["name"] == "FLOWC_TIMEOUT").update(value="5"),
+        "may take 5 seconds",
+    ),
     "no attempts": (
         lambda spec: env(spec, "left").remove({"name": "FLOWC_ATTEMPT", "value": "{{retries}}"}), "have no numbers"
     ),

@@ -41,6 +41,8 @@ class Cluster:
         How many pods of Argo run at once.
     grace : float
         Seconds between SIGTERM and SIGKILL for pods that say nothing of it.
+    image, variables : mapping, optional
+        Folders that the image of all pods has, by their path there, and variables that they are given.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Cluster:
         compiled: Path | None = None,
         at_once: int = 3,
         grace: float = 30.0,
+        image: Mapping[str, Path] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.maps: dict[str, Mapping[str, bytes]] = {}
         self.templates: dict[str, Mapping[str, Any]] = {}
         self.crons: dict[str, Mapping[str, Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        self.place = Place(folder, self.maps, secrets or {}, shared)
+        self.place = Place(folder, self.maps, secrets or {}, shared, image or {}, variables or {})
         if compiled is not None:
             compiled.mkdir(parents=True, exist_ok=True)
             (folder / "compiled").symlink_to(compiled)
@@ -105,9 +109,11 @@ class Cluster:
         self, template: str, parameters: Mapping[str, str] | None = None, name: str = "", timeout: float = 300
     ) -> Workflow:
         """Run a workflow to its end."""
-        workflow = self.workflow(template, parameters, name)
-        thread = _Thread(workflow)
-        thread.start()
+        return self.ended(self.workflow(template, parameters, name), timeout)
+
+    def ended(self, workflow: Workflow, timeout: float = 300) -> Workflow:
+        """Run a workflow to its end."""
+        thread = self.begin(workflow)
         thread.join(timeout)
         if thread.is_alive():
             workflow.terminate()
@@ -115,6 +121,13 @@ class Cluster:
         if thread.problem is not None:
             raise thread.problem
         return workflow
+
+    @staticmethod
+    def begin(workflow: Workflow) -> Running:
+        """Run a workflow in the background."""
+        thread = Running(workflow)
+        thread.start()
+        return thread
 
     def delete(self, flags: list[str]) -> None:
         """``kubectl delete jobset --selector LABEL=VALUE --ignore-not-found``."""
@@ -130,7 +143,9 @@ class Cluster:
         return [jobset.name for jobset in self.jobsets if jobset.alive]
 
 
-class _Thread(threading.Thread):
+class Running(threading.Thread):
+    """A workflow in the background, and what went wrong in the lab itself."""
+
     def __init__(self, workflow: Workflow) -> None:
         super().__init__(daemon=True)
         self.workflow = workflow

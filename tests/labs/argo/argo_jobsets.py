@@ -84,6 +84,7 @@ class JobSet:
         if self._pod["restartPolicy"] != "Never":
             raise NotModelled(f"restartPolicy {self._pod['restartPolicy']}")
         self.attempt = 0
+        self.created = time.time()
         self.terminal: str | None = None
         self.ended = threading.Event()
         self._deleted = threading.Event()
@@ -97,6 +98,11 @@ class JobSet:
         """Take it away, and its pods with it."""
         self._deleted.set()
         self._thread.join()
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it was taken away."""
+        return self._deleted.is_set()
 
     @property
     def alive(self) -> bool:

@@ -64,6 +64,17 @@ class Volumes:
 
 
 @dataclass
+class HeldPod:
+    """A pod that does not start."""
+
+    metadata: Mapping[str, Any]
+    container: Mapping[str, Any]
+    reason: str
+    message: str
+    created: float = field(default_factory=time.time)
+
+
+@dataclass
 class Place:
     """Where the pods of one cluster keep what they leave, and what they find."""
 
@@ -71,6 +82,14 @@ class Place:
     maps: Mapping[str, Mapping[str, bytes]]
     secrets: Mapping[str, Mapping[str, str]]
     shared: Sequence[Path] = ()
+    image: Mapping[str, Path] = field(default_factory=dict)
+    """What the image has, by its path there."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """The image's own, or what the platform gives every pod."""
+    pods: list[Pod] = field(default_factory=list)
+    held_images: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Images whose pods do not start: the reason and the message that Kubernetes gives."""
+    held_pods: list[HeldPod] = field(default_factory=list)
 
     def claim(self, name: str) -> Path:
         """The folder of a PersistentVolumeClaim."""
@@ -167,6 +186,7 @@ class Pod:
     ) -> None:
         self.name = str(metadata["name"])
         self.grace = grace
+        self.metadata, self.container, self.first, self.created = metadata, container, first, time.time()
         self.folder = place.folder / "pods" / self.name
         self.folder.mkdir(parents=True)
         for name in ("root", "tmp"):
@@ -205,6 +225,7 @@ class Pod:
         lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in names.items())]
         (self.folder / "hosts").write_text("\n".join(lines) + "\n")
         mounts = [*self._mounts, *(("rw", folder, str(folder)) for folder in place.shared)]
+        mounts += [("ro", folder, path) for path, folder in place.image.items()]
         setup = {
             "PATH": _PATH,
             "ROOT": str(self.folder / "root"),
@@ -226,6 +247,7 @@ class Pod:
         else:
             self.process = subprocess.Popen(whole, env=setup, **options)
         self.started = time.monotonic()
+        place.pods.append(self)
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, at its end."""
@@ -286,6 +308,7 @@ def environment(container: Mapping[str, Any], metadata: Mapping[str, Any], place
         "KUBERNETES_SERVICE_PORT": "443",
         # Of the image: nothing can be written beside the code.
         "PYTHONPYCACHEPREFIX": str(place.folder / "compiled"),
+        **place.variables,
     }
     for source in container.get("envFrom", ()):
         known(source, "envFrom", "secretRef")

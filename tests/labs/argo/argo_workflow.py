@@ -26,7 +26,7 @@ from argo_language import (
     seconds,
     substitute,
 )
-from argo_pods import Pod
+from argo_pods import HeldPod, Pod
 
 if TYPE_CHECKING:
     from argo_cluster import Cluster
@@ -60,6 +60,9 @@ class Node:
     exit_code: int | None = None
     finished: float = 0.0
     is_group: bool = False
+    started: float = field(default_factory=time.time)
+    inputs: dict[str, str] = field(default_factory=dict)
+    pod_begun: bool = False
 
     def all(self) -> list[Node]:
         """This node and all below it."""
@@ -169,7 +172,7 @@ class Workflow:
     def _run_template(
         self, template: Mapping[str, Any], arguments: Mapping[str, str], node: Node, more: Mapping[str, str]
     ) -> None:
-        variables = {**self.variables, **more}
+        variables, node.inputs = {**self.variables, **more}, dict(arguments)
         inputs = known(template.get("inputs", {}), "inputs", "parameters").get("parameters", ())
         names = [known(item, "input", "name")["name"] for item in inputs]
         if set(names) != set(arguments):
@@ -216,6 +219,7 @@ class Workflow:
         if self._stopping:
             node.ended(FAILED, f"workflow shutdown with strategy:  {self._shutdown}")
             return
+        node.inputs = _inputs(variables)
         leaf(replaced, node, pod_name)
         if self._stopping and node.phase != SUCCEEDED:
             node.ended(FAILED, f"workflow shutdown with strategy:  {self._shutdown}")
@@ -227,9 +231,11 @@ class Workflow:
         wanted = {mount["name"] for mount in template["container"].get("volumeMounts", ())}
         metadata = {"name": pod_name, **template.get("metadata", {})}
         deadline = float(template["activeDeadlineSeconds"]) if "activeDeadlineSeconds" in template else None
+        self._hold(template, node, metadata)
         with self._room:
             if self._stopping:
                 return
+            node.pod_begun = True
             pod = Pod(
                 self.cluster.place,
                 metadata,
@@ -258,6 +264,19 @@ class Workflow:
         else:
             self._outputs(template, node, pod)
 
+    def _hold(self, template: Mapping[str, Any], node: Node, metadata: Mapping[str, Any]) -> None:
+        """Wait while the cluster does not start pods of this image."""
+        place, image = self.cluster.place, template["container"].get("image", "")
+        if image not in place.held_images:
+            return
+        held = HeldPod(metadata, template["container"], *place.held_images[image])
+        node.message = f"{held.reason}: {held.message}"
+        place.held_pods.append(held)
+        while image in place.held_images and not self._stopping:
+            time.sleep(0.05)
+        place.held_pods.remove(held)
+        node.message = ""
+
     def _outputs(self, template: Mapping[str, Any], node: Node, pod: Pod) -> None:
         outputs = known(template.get("outputs", {}), "outputs", "parameters").get("parameters", ())
         for output in outputs:
@@ -284,6 +303,7 @@ class Workflow:
         if tuple(resource.get(key) for key in ("action", "successCondition", "failureCondition")) != wanted:
             raise NotModelled(f"resource {resource}")
         manifest = yaml.safe_load(resource["manifest"])
+        node.pod_begun = True
         jobset = JobSet(manifest, self.cluster.place, self.cluster.hosts)
         self.cluster.jobsets.append(jobset)
         deadline = float(template["activeDeadlineSeconds"]) if "activeDeadlineSeconds" in template else None
@@ -383,6 +403,11 @@ class Workflow:
             known(item, "argument", "name", "value")
             out[item["name"]] = substitute(item["value"], variables)
         return out
+
+
+def _inputs(variables: Mapping[str, str]) -> dict[str, str]:
+    head = "inputs.parameters."
+    return {name[len(head) :]: text for name, text in variables.items() if name.startswith(head)}
 
 
 def _branch_phases(leaf: str, above: Mapping[str, list[str]], ended: Mapping[str, Node]) -> list[str]:

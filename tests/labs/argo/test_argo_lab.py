@@ -24,6 +24,8 @@ from argo_language import (
 )
 from hosts_lab import HostsLab, require_lab
 
+pytestmark = pytest.mark.slow
+
 FLOW = """
 entrypoint: main
 onExit: bye

@@ -1,0 +1,235 @@
+"""The pods of a run: which task each is, why one does not start, and what they print."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ....runtime import contract
+from .connection import Cluster, Object
+from .errors import ClusterError
+from .nodes import RUN_LABEL, seconds
+
+_WAITING = ("PodInitializing", "ContainerCreating")
+"""Reasons that go away by themselves."""
+
+_RANK = "batch.kubernetes.io/job-completion-index"
+_YOUNG = 30.0
+_PERIOD = 1.0
+
+
+class TaskPod(NamedTuple):
+    """A pod of a task.
+
+    Attributes
+    ----------
+    address : str
+        ``train@2/0.3``; the last number is the rank in a gang.
+    container : str
+        That which runs the step.
+    """
+
+    address: str
+    attempt: int
+    container: str
+    name: str
+    pod: Mapping[str, Any]
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has run, so that there may be a log."""
+        return self.pod.get("status", {}).get("phase") in ("Running", "Succeeded", "Failed")
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes from it."""
+        return self.pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def of_run(cluster: Cluster, run: str) -> list[Object]:
+    """All pods of a run, ranks of gangs included, oldest first."""
+    found = cluster.pods(f"{RUN_LABEL}={run}")
+    return sorted(found, key=lambda pod: (str(pod["metadata"].get("creationTimestamp")), pod["metadata"]["name"]))
+
+
+def tasks(pods: Iterable[Mapping[str, Any]]) -> list[TaskPod]:
+    """The pods that run steps, with their addresses.
+
+    In which round of a loop a pod is, only its records say; the pods of one task of the same attempt follow each other,
+    so they are counted.
+    """
+    out: list[TaskPod] = []
+    seen: dict[tuple[str, str, int], int] = {}
+    for pod in pods:
+        found = _task(pod)
+        if found is None:
+            continue
+        step, index, attempt, container = found
+        round = seen[step, index, attempt] = seen.get((step, index, attempt), 0) + 1
+        marked = f"{step}@{round}" if round > 1 else step
+        address = f"{marked}/{index}" if index else marked
+        out.append(TaskPod(address, attempt, container, str(pod["metadata"]["name"]), pod))
+    return out
+
+
+def _task(pod: Mapping[str, Any]) -> tuple[str, str, int, str] | None:
+    for container in pod["spec"].get("containers") or ():
+        args = [str(word) for word in container.get("args") or ()]
+        if args[:1] != ["step"] or len(args) < 2:
+            continue
+        index = args[args.index("--index") + 1] if "--index" in args else ""
+        labels, notes = (pod["metadata"].get(name) or {} for name in ("labels", "annotations"))
+        rank = labels.get(_RANK, notes.get(_RANK))
+        if rank is not None:
+            index = f"{index}.{rank}" if index else str(rank)
+        env = {item["name"]: item.get("value") or "" for item in container.get("env") or ()}
+        attempt = env.get(contract.ATTEMPT, "0")
+        return args[1], index, int(attempt) if attempt.isdigit() else 0, str(container["name"])
+    return None
+
+
+def wanted(found: Iterable[TaskPod], task: str, attempt: int | None) -> list[TaskPod]:
+    """The pods of ``train/0.3``, ``train`` or all, of one attempt, else of the last of each task."""
+    mine = [each for each in found if not task or _matches(each.address, task)]
+    if attempt is not None:
+        return [each for each in mine if each.attempt == attempt]
+    last: dict[str, TaskPod] = {}
+    for each in mine:
+        if each.address not in last or each.attempt >= last[each.address].attempt:
+            last[each.address] = each
+    return list(last.values())
+
+
+def _matches(address: str, task: str) -> bool:
+    step, _, index = address.partition("/")
+    wanted_step, slash, wanted_index = task.partition("/")
+    if wanted_step != (step if "@" in wanted_step else step.partition("@")[0]):
+        return False
+    return not slash or index == wanted_index or index.startswith(f"{wanted_index}.")
+
+
+# What holds pods up ---------------------------------------------------------------------------------------------------
+
+
+def problems(pods: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The pods that do not start, each with why."""
+    addresses = {each.name: each.address for each in tasks(pods)}
+    for pod in pods:
+        status, name = pod.get("status") or {}, str(pod["metadata"]["name"])
+        if status.get("phase") not in ("Pending", None):
+            continue
+        for why in _reasons(status):
+            yield addresses.get(name, f"pod {name}"), why
+
+
+def _reasons(status: Mapping[str, Any]) -> Iterator[str]:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            yield f"cannot be scheduled: {condition.get('message') or condition.get('reason')}"
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] not in _WAITING:
+            yield f"does not start: {waiting['reason']}: {waiting.get('message') or container.get('image')}"
+
+
+def jobset_problems(
+    jobsets: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]], now: float
+) -> Iterator[tuple[str, str]]:
+    """The gangs that have no pods, each with what is known of why."""
+    key = "jobset.sigs.k8s.io/jobset-name"
+    having = {
+        (pod["metadata"].get(where) or {}).get(key) for pod in pods for where in ("labels", "annotations")
+    }  # fmt: skip
+    for jobset in jobsets:
+        name, status = str(jobset["metadata"]["name"]), jobset.get("status") or {}
+        if status.get("terminalState") or name in having:
+            continue
+        if (jobset.get("spec") or {}).get("suspend"):
+            yield f"gang {name}", "waits in its queue: the JobSet is suspended"
+        elif now - seconds(jobset["metadata"].get("creationTimestamp")) > _YOUNG:
+            yield (
+                f"gang {name}",
+                f"has no pods: Kubernetes may refuse its Job, or a quota is used up; kubectl describe jobset {name}",
+            )
+
+
+# Logs -----------------------------------------------------------------------------------------------------------------
+
+
+def tail(cluster: Cluster, run: str, address: str, count: int) -> list[str]:
+    """The last lines that a task has printed; of a gang, of that rank which failed first."""
+    try:
+        found = wanted(tasks(of_run(cluster, run)), address, None)
+        failed = [each for each in found if each.pod.get("status", {}).get("phase") == "Failed"]
+        if not failed and not found:
+            return []
+        chosen = (sorted(failed, key=_finished) or found)[0]
+        lines = cluster.log(chosen.name, chosen.container, tail=count)
+        return [line.decode("utf-8", "replace").rstrip("\n") for line in lines]
+    except ClusterError:
+        return []  # the failure is told without them
+
+
+def _finished(each: TaskPod) -> str:
+    for container in each.pod.get("status", {}).get("containerStatuses") or ():
+        if container.get("name") == each.container:
+            return str((container.get("state") or {}).get("terminated", {}).get("finishedAt") or "~")
+    return "~"
+
+
+def copy_logs(
+    cluster: Cluster, run: str, task: str, *, attempt: int | None, write: Callable[[str, bytes], None]
+) -> bool:
+    """Give what the wanted pods have printed so far; whether there was any such pod."""
+    found = wanted(tasks(of_run(cluster, run)), task, attempt)
+    for each in found:
+        for line in cluster.log(each.name, each.container):
+            write(each.address, line)
+    return bool(found)
+
+
+def follow_logs(
+    cluster: Cluster,
+    run: str,
+    task: str,
+    *,
+    attempt: int | None,
+    write: Callable[[str, bytes], None],
+    over: Callable[[], bool],
+) -> bool:
+    """Give what the wanted pods print until the run is over, each pod from its beginning; whether there was any."""
+    lock, problems_met = threading.Lock(), []
+    readers: dict[str, threading.Thread] = {}
+
+    def read(each: TaskPod) -> None:
+        try:
+            for line in cluster.log(each.name, each.container, follow=True):
+                with lock:
+                    write(each.address, line)
+        except (ClusterError, OSError) as error:
+            problems_met.append(error)
+
+    while True:
+        ended = over()
+        for each in tasks(of_run(cluster, run)):
+            chosen = (not task or _matches(each.address, task)) and attempt in (None, each.attempt)
+            if chosen and each.begun and each.name not in readers:
+                readers[each.name] = threading.Thread(target=read, args=(each,), daemon=True)
+                readers[each.name].start()
+                if each.ended:
+                    readers[each.name].join()  # what is over is told in its order
+        if problems_met:
+            raise problems_met[0]
+        if ended:
+            for reader in readers.values():
+                reader.join(10)
+            return bool(readers)
+        time.sleep(_PERIOD)
+
+
+def name_is_legal(name: str) -> bool:
+    """Whether an object of Kubernetes may have this name."""
+    return re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name) is not None and len(name) <= 253

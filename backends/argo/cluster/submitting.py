@@ -1,0 +1,103 @@
+"""The Workflow that starts a run: a reference to the WorkflowTemplate that is deployed, and the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...clients import Order
+from .connection import Cluster, Object
+from .deploying import code_of, template_of
+from .errors import ClusterError
+from .nodes import FLOW_LABEL
+
+_TEMPLATE_LABEL = "workflows.argoproj.io/workflow-template"
+"""As ``argo submit --from`` sets it."""
+
+
+class Submitted:
+    """What came of an order: the Workflow, and what the user should know."""
+
+    def __init__(self, workflow: Object, notes: tuple[str, ...] = ()) -> None:
+        self.workflow, self.notes = workflow, notes
+
+
+def submit(cluster: Cluster, order: Order) -> Submitted:
+    """Create the Workflow.
+
+    Raises
+    ------
+    ClusterError
+        If the flow is not deployed, its deployed version lacks a parameter, a value cannot be given to Argo, or the
+        cluster refuses.
+    """
+    local = template_of(order.files)
+    name = str(local["metadata"]["name"])
+    deployed = cluster.get("WorkflowTemplate", name)
+    if deployed is None:
+        raise ClusterError(
+            f"the flow is not deployed: namespace {cluster.namespace} of {cluster.name} has no WorkflowTemplate "
+            f"{name}; deploy it first: flowc deploy FILE --target argo"
+        )
+    declared = {item["name"]: item for item in (deployed["spec"].get("arguments") or {}).get("parameters") or ()}
+    texts = {key: _text(key, text, order.values.get(key)) for key, text in order.given.items()}
+    lacking = [key for key in texts if key not in declared]
+    needed = [key for key, item in declared.items() if "value" not in item and key not in texts]
+    if lacking or needed:
+        what = f"knows no parameter {lacking[0]}" if lacking else f"needs the parameter {needed[0]}"
+        raise ClusterError(
+            f"the version of {name} that is deployed in namespace {cluster.namespace} {what}; deploy the flow as it is "
+            "now: flowc deploy FILE --target argo"
+        )
+    notes: tuple[str, ...] = ()
+    if code_of(local["spec"]) != code_of(deployed["spec"]):
+        notes = (
+            "the flow's code or options differ from what is deployed, and the deployed version runs; "
+            "to bring it up to date: flowc deploy FILE --target argo",
+        )
+    workflow = workflow_of(name, local["metadata"]["labels"], texts)
+    return Submitted(cluster.create("Workflow", workflow), notes)
+
+
+def workflow_of(template: str, labels: Mapping[str, str], parameters: Mapping[str, str]) -> Object:
+    """The Workflow, made of the typed models of the package argo-workflows."""
+    try:
+        from argo_workflows.api_client import ApiClient
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_arguments import IoArgoprojWorkflowV1alpha1Arguments
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_parameter import IoArgoprojWorkflowV1alpha1Parameter
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow import IoArgoprojWorkflowV1alpha1Workflow
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_spec import (
+            IoArgoprojWorkflowV1alpha1WorkflowSpec,
+        )
+        from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_template_ref import (
+            IoArgoprojWorkflowV1alpha1WorkflowTemplateRef,
+        )
+        from argo_workflows.model.object_meta import ObjectMeta
+    except ImportError:
+        raise ClusterError(
+            "the Python package argo-workflows is missing; install it with: pip install 'flowc[argo]'"
+        ) from None
+    spec: dict[str, Any] = {"workflow_template_ref": IoArgoprojWorkflowV1alpha1WorkflowTemplateRef(name=template)}
+    if parameters:
+        given = [IoArgoprojWorkflowV1alpha1Parameter(name=key, value=text) for key, text in parameters.items()]
+        spec["arguments"] = IoArgoprojWorkflowV1alpha1Arguments(parameters=given)
+    kept = {key: text for key, text in labels.items() if key.startswith("flowc/")}
+    workflow = IoArgoprojWorkflowV1alpha1Workflow(
+        api_version="argoproj.io/v1alpha1",
+        kind="Workflow",
+        metadata=ObjectMeta(
+            generate_name=f"{template}-", labels={FLOW_LABEL: template, **kept, _TEMPLATE_LABEL: template}
+        ),
+        spec=IoArgoprojWorkflowV1alpha1WorkflowSpec(**spec),
+    )
+    out: Object = ApiClient.sanitize_for_serialization(workflow)
+    return out
+
+
+def _text(name: str, text: str, value: Any) -> str:
+    """A value as Argo takes it; truth values have the two words of the template's enum."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if "{{" in text:
+        raise ClusterError(f"the value of {name} holds '{{{{', which Argo would replace; it cannot be given there")
+    return text

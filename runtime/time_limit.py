@@ -1,0 +1,132 @@
+"""The time that an attempt may take, where no scheduler sees to it: the first process of its container does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Optional
+
+from . import contract
+from .address import Address
+from .datastore.base import DatastoreError
+from .outline import ContractError
+from .record import FAILED, Failure, Record, Records
+from .report import TIMEOUT
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_PREEMPT_GRACE = 31.0
+"""The same for a gang, whose ranks may save a checkpoint."""
+
+
+class TimeLimit(NamedTuple):
+    """When to end an attempt, and what is to be done then.
+
+    Parameters
+    ----------
+    seconds : float
+        From now on.
+    grace : float
+        Seconds that it then has to end by itself.
+    asked : callable
+        Called when it is asked to end.
+    ended : callable
+        Called once it has ended without success.
+    """
+
+    seconds: float
+    grace: float
+    asked: Callable[[], None]
+    ended: Callable[[], None]
+
+
+def time_limit(records: Records, address: Address, attempt: int, size: Optional[int]) -> Optional[TimeLimit]:
+    """The limit that FLOWC_TIMEOUT sets; None where it is not set, and in the workers of a gang, of which the control
+    rank counts the time.
+
+    The record of the failure is written by whoever calls the functions of the limit: the attempt itself cannot.
+
+    Parameters
+    ----------
+    size : int or None
+        World size of the gang.
+
+    Raises
+    ------
+    ContractError
+        If the variable holds no number of seconds.
+    """
+    try:
+        seconds = contract.seconds(contract.TIMEOUT)
+        grace = GRACE if size is None else contract.seconds(contract.PREEMPT_GRACE) or _PREEMPT_GRACE
+    except ValueError as error:
+        raise ContractError(str(error)) from None
+    os.environ.pop(contract.TIMEOUT, None)
+    if seconds is None or (size is not None and address.index[-1] != 0):
+        return None
+    started = time.time()
+    late: list[Address] = []
+
+    def asked() -> None:
+        try:
+            late[:] = [each for each in _places(address, size) if not _done(records, each, attempt)]
+        except DatastoreError as error:
+            _tell(str(error))
+        _tell(f"{_message(seconds, late, size)}; it is asked to end")
+
+    def ended() -> None:
+        first = (late or [address])[0]
+        failure = Failure(TIMEOUT, _message(seconds, late, size))
+        rank = None if size is None else first.index[-1]
+        record = Record(first, attempt, FAILED, started, time.time(), failure=failure, rank=rank, size=size)
+        try:
+            if not _done(records, first, attempt):
+                records.commit(record)
+        except DatastoreError as error:
+            _tell(f"that {first} took too long could not be recorded: {error}")
+
+    return TimeLimit(seconds, grace, asked, ended)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"flowc: {text}\n")
+    sys.stderr.flush()
+
+
+def _places(address: Address, size: Optional[int]) -> list[Address]:
+    if size is None:
+        return [address]
+    return [Address(address.step, (*address.index[:-1], rank), address.round) for rank in range(size)]
+
+
+def _done(records: Records, address: Address, attempt: int) -> bool:
+    record = records.read(address, attempt)
+    return record is not None and record.done
+
+
+def _message(seconds: Optional[float], late: list[Address], size: Optional[int]) -> str:
+    message = f"took longer than {seconds:g} s (@timeout)"
+    if size is not None and late:
+        message += f"; still running: rank {', '.join(str(each.index[-1]) for each in late)}"
+    return message
+
+
+def rest_of_wait(attempt: int) -> float:
+    """Seconds that this attempt has to wait before it begins, by FLOWC_WAIT; 0 where that is not set.
+
+    Raises
+    ------
+    ContractError
+        If the variable holds no three numbers.
+    """
+    text = os.environ.get(contract.WAIT)
+    if not text or attempt < 1:
+        return 0.0
+    try:
+        wait, factor, whole = map(float, text.split())
+        return max(0.0, wait * (factor ** (attempt - 1) - whole ** (attempt - 1)))
+    except (ValueError, OverflowError):
+        raise ContractError(f"{contract.WAIT}={text!r} holds no three numbers") from None

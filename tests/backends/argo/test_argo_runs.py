@@ -1,0 +1,151 @@
+"""What is made of a Workflow's status, of pods and of JobSets, in the forms in which a cluster has them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+from argo_flows import schema_errors
+from flowc.backends.argo.cluster import pods
+from flowc.backends.argo.cluster.nodes import RunningFlow
+from flowc.backends.argo.cluster.submitting import workflow_of
+
+
+def container(step: str, **env: str) -> dict[str, Any]:
+    known = [{"name": name, "value": value} for name, value in {"FLOWC_FLOW_NAME": "F", **env}.items()]
+    return {"args": ["step", step, "--index", "{{inputs.parameters.index}}"], "env": known}
+
+
+SPEC = {
+    "templates": [
+        {"name": "main", "dag": {"tasks": []}},
+        {"name": "work", "container": container("work")},
+        {"name": "work-caught", "container": container("work", FLOWC_CAUGHT="{}")},
+        {"name": "record-end", "container": {"args": ["end"]}},
+    ]
+}
+
+
+def node(name: str, kind: str, phase: str, template: str = "work", index: str = "0", **more: Any) -> dict[str, Any]:
+    at = more.pop("at", 0)
+    return {
+        "id": name, "name": name, "type": kind, "phase": phase, "templateName": template, "startedAt": stamp(at),
+        "finishedAt": stamp(at + 1), "inputs": {"parameters": [{"name": "index", "value": index}]}, **more,
+    }  # fmt: skip
+
+
+def stamp(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02d}Z"
+
+
+def workflow(*nodes: dict[str, Any], phase: str = "Running", packed: bool = False, **spec: Any) -> RunningFlow:
+    status: dict[str, Any] = {"phase": phase, "startedAt": stamp(0), "storedWorkflowTemplateSpec": SPEC}
+    there = {each["id"]: each for each in nodes}
+    if packed:
+        status["compressedNodes"] = base64.b64encode(gzip.compress(json.dumps(there).encode())).decode()
+    else:
+        status["nodes"] = there
+    return RunningFlow({"metadata": {"name": "f-1"}, "spec": spec, "status": status})
+
+
+RETRIED = (
+    node("a", "Retry", "Failed", index="1", at=3, children=["a0", "a1"]),
+    node("a0", "Pod", "Failed", index="1", at=3, message="Error (exit code 3)"),
+    node("a1", "Pod", "Failed", index="1", at=5, message="OOMKilled (exit code 137)"),
+)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_attempts_are_one_task_and_what_is_passed_over_is_none(packed: bool) -> None:
+    flow = workflow(
+        node("m", "DAG", "Running", "main"), node("x", "Pod", "Running"), node("y", "Pod", "Pending", index="2"),
+        node("s", "Skipped", "Skipped"), node("o", "Pod", "Omitted"), node("e", "Pod", "Running", "record-end"),
+        *RETRIED, packed=packed,
+    )  # fmt: skip
+    assert flow.flow == "F" and flow.counts() == {"work": {"running": 1, "waiting": 1, "failed": 1}}
+    assert flow.lines() == ["work  1 running, 1 waiting, 1 failed"]
+
+
+def test_the_first_failure_with_its_last_attempt() -> None:
+    later = node("b", "Pod", "Error", index="9", at=8, message="late")
+    status = workflow(later, *RETRIED, phase="Failed").run_status()
+    assert status.state == "failed" and status.failure is not None
+    wanted = {"address": "work/1", "attempt": 1, "message": "OOMKilled (exit code 137)", "exit_code": 137}
+    assert {key: status.failure[key] for key in wanted} == wanted
+
+
+def test_what_was_caught_is_no_failure() -> None:
+    caught = node("c", "Pod", "Succeeded", "work-caught", index="1", at=7)
+    flow = workflow(*RETRIED, caught, node("d", "Pod", "Error", index="2", at=9, message="x"), phase="Failed")
+    assert flow.counts() == {"work": {"failed": 1, "caught": 1}}
+    failure = flow.run_status().failure
+    assert failure is not None and failure["address"] == "work/2"
+
+
+@pytest.mark.parametrize("spec", [{"shutdown": "Stop"}, {}])
+def test_a_workflow_that_was_stopped_is_interrupted(spec: dict[str, str]) -> None:
+    message = "workflow shutdown with strategy:  Stop"
+    flow = workflow(node("x", "Pod", "Failed", message=message), phase="Failed", **spec)
+    assert flow.run_status().state == "interrupted"
+
+
+def test_an_error_of_argo_itself() -> None:
+    flow = RunningFlow({"metadata": {"name": "f-1"}, "status": {"phase": "Error", "message": "invalid spec: x"}})
+    status = flow.run_status()
+    assert status.state == "failed" and status.failure is not None and status.failure["message"] == "invalid spec: x"
+    assert RunningFlow({"metadata": {"name": "f-1"}, "status": {"offloadNodeStatusVersion": "fnv:1"}}).offloaded
+
+
+def pod(name: str, *args: str, rank: str | None = None, attempt: str = "") -> dict[str, Any]:
+    labels = {"batch.kubernetes.io/job-completion-index": rank} if rank else {}
+    env = [{"name": "FLOWC_ATTEMPT", "value": attempt}] if attempt else []
+    return {
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": stamp(0)},
+        "spec": {"containers": [{"name": "wait", "args": ["wait"]}, {"name": "main", "args": list(args), "env": env}]},
+        "status": {},
+    }
+
+
+def test_pods_are_tasks() -> None:
+    found = pods.tasks([
+        pod("p", "step", "work", "--index", "0.3"), pod("q", "step", "train", "--index", "2", rank="1", attempt="1"),
+        pod("r", "step", "loop"), pod("s", "step", "loop"), pod("t", "end"),
+    ])  # fmt: skip
+    assert [(each.address, each.attempt, each.name) for each in found] == [
+        ("work/0.3", 0, "p"), ("train/2.1", 1, "q"), ("loop", 0, "r"), ("loop@2", 0, "s"),
+    ]  # fmt: skip
+    assert [each.name for each in pods.wanted(found, "train/2", None)] == ["q"]
+    assert [each.name for each in pods.wanted(found, "loop", None)] == ["r", "s"]
+    assert [each.name for each in pods.wanted(found, "loop@2", None)] == ["s"]
+    assert not pods.wanted(found, "work/0", 1) and not pods.wanted(found, "work/3", None)
+    two = pods.tasks([pod("p", "step", "work", attempt="0"), pod("q", "step", "work", attempt="1")])
+    assert [each.name for each in pods.wanted(two, "work", None)] == ["q"]
+    assert [each.name for each in pods.wanted(two, "work", 0)] == ["p"]
+
+
+def test_gangs_without_pods() -> None:
+    def jobset(name: str, **more: Any) -> dict[str, Any]:
+        return {"metadata": {"name": name, "creationTimestamp": stamp(0)}, **more}
+
+    now = RunningFlow({"metadata": {"name": "f"}, "status": {"startedAt": stamp(50)}}).run_status().started
+    has = pod("p", "step", "train", rank="0")
+    has["metadata"]["annotations"] = {"jobset.sigs.k8s.io/jobset-name": "c"}
+    there = [
+        jobset("a", spec={"suspend": True}), jobset("b"), jobset("c"), jobset("d", status={"terminalState": "Failed"}),
+    ]  # fmt: skip
+    told = dict(pods.jobset_problems(there, [has], now))
+    assert set(told) == {"gang a", "gang b"}
+    assert "waits in its queue" in told["gang a"] and "Kubernetes may refuse its Job" in told["gang b"]
+    assert not dict(pods.jobset_problems(there[1:], [has], now - 40))
+
+
+def test_a_workflow_is_what_the_schema_says() -> None:
+    made = workflow_of("fanflow", {"flowc/flow": "fanflow", "other": "x"}, {"width": "3", "n": "08"})
+    assert made["metadata"]["labels"] == {
+        "flowc/flow": "fanflow", "workflows.argoproj.io/workflow-template": "fanflow",
+    }  # fmt: skip
+    assert made["spec"]["arguments"]["parameters"][1] == {"name": "n", "value": "08"}
+    assert not schema_errors({"workflow.yaml": json.dumps(made).encode()})

@@ -1,0 +1,405 @@
+"""deploy, submit, status, logs and cancel for Argo: the real client, the lab's API server, the flows in its pods."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import flowc.cli
+import pytest
+from argo_api import ArgoApi
+from argo_cluster import Cluster
+from hosts_lab import require_lab
+
+FAN = """
+import os, sys, time
+from flowc import FlowSpec, Parameter, retry, step
+class FanFlow(FlowSpec):
+    '''A fan-out.'''
+    width = Parameter("width", default=2, type=int)
+    bad = Parameter("bad", default=-1, type=int)
+    loud = Parameter("loud", default=False, type=bool)
+    @step
+    def start(self):
+        self.items = list(range(self.width))
+        self.next(self.work, foreach="items")
+    @retry(times=1, minutes_between_retries=0)
+    @step
+    def work(self):
+        print("work on", self.input, self.loud)
+        if self.input == self.bad:
+            print("this goes wrong", file=sys.stderr)
+            os._exit(7)
+        self.next(self.join)
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+    @step
+    def end(self):
+        print("the end")
+"""
+GANG = """
+import os, time
+from flowc import FlowSpec, current, parallel, step
+class GangFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.train, num_parallel=2)
+    @parallel
+    @step
+    def train(self):
+        print("rank", current.parallel.node_index, "is here", flush=True)
+        time.sleep(600)
+        self.next(self.join)
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
+
+
+class Lab:
+    """A cluster with its API server, and ``flowc`` that talks to it."""
+
+    def __init__(self, folder: Path, cluster: Cluster, api: ArgoApi) -> None:
+        self.folder, self.cluster, self.api = folder, cluster, api
+
+    def file(self, name: str, text: str) -> str:
+        path = self.folder / f"{name}.py"
+        path.write_text(text)
+        return str(path)
+
+    def template(self, name: str) -> dict[str, Any]:
+        return self.api.objects.get("workflowtemplates", name)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    require_lab()
+    folder = tmp_path_factory.mktemp("argo")
+    with Cluster(folder / "cluster", compiled=folder / "compiled", grace=5) as cluster, ArgoApi(cluster, folder) as api:
+        yield Lab(folder, cluster, api)
+
+
+@pytest.fixture
+def lab(shared: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lab]:
+    monkeypatch.setenv("KUBECONFIG", str(shared.api.kubeconfig))
+    monkeypatch.chdir(tmp_path)
+    shared.api.seen.clear()
+    yield shared
+    shared.api.denied.clear()
+    shared.api.absent.clear()
+    shared.cluster.place.held_images.clear()
+    shared.api.write_kubeconfig("a token of the lab")
+
+
+Flowc = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def flowc_(capfd: pytest.CaptureFixture[str]) -> Flowc:
+    """The command line, here: exit code, standard output, standard error. ``argo`` stands for the target."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = flowc.cli.main([*words, "--target", "argo"])
+        return (code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def fan(shared: Lab) -> str:
+    return shared.file("fan", FAN)
+
+
+@pytest.fixture(scope="module")
+def deployed(shared: Lab, fan: str) -> str:
+    """The flow FanFlow, which is in the cluster."""
+    before = os.environ.get("KUBECONFIG")
+    os.environ["KUBECONFIG"] = str(shared.api.kubeconfig)
+    try:
+        assert flowc.cli.main(["deploy", fan, "--target", "argo"]) == 0
+    finally:
+        os.environ.pop("KUBECONFIG")
+        if before is not None:
+            os.environ["KUBECONFIG"] = before
+    return fan
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.05)
+
+
+def both_ranks_are_up(lab: Lab, name: str) -> bool:
+    pods = [pod for pod in lab.cluster.place.pods if name in str(pod.metadata)]
+    return len([pod for pod in pods if "is here" in pod.log()]) == 2
+
+
+# deploy ---------------------------------------------------------------------------------------------------------------
+
+
+def test_deploying_twice_changes_nothing(lab: Lab, flowc_: Flowc) -> None:
+    file = lab.file("twice", FAN.replace("FanFlow", "TwiceFlow"))
+    code, _, said = flowc_("deploy", file, "--dry-run")
+    assert code == 0 and "created     WorkflowTemplate twiceflow" in said
+    assert not lab.api.objects.has("workflowtemplates", "twiceflow") and "twiceflow" not in lab.cluster.templates
+    assert flowc_("deploy", file)[0] == 0
+    version = lab.template("twiceflow")["metadata"]["resourceVersion"]
+    lab.api.seen.clear()
+    code, _, said = flowc_("deploy", file)
+    assert code == 0 and {line.split()[0] for line in said.splitlines()} == {"unchanged"}
+    assert {line.split()[1] for line in said.splitlines()} == {
+        "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "WorkflowTemplate",
+    }  # fmt: skip
+    assert lab.template("twiceflow")["metadata"]["resourceVersion"] == version
+    assert not any(line.startswith("POST") for line in lab.api.seen)
+    bound = lab.api.objects.get("rolebindings", "twiceflow")
+    assert [subject["namespace"] for subject in bound["subjects"]] == ["flows"]
+
+
+def test_a_new_version_keeps_the_code_of_the_old_one_and_takes_the_schedule_away(lab: Lab, flowc_: Flowc) -> None:
+    text = FAN.replace("FanFlow", "NewFlow").replace("import os", "from flowc import schedule\nimport os")
+    scheduled = text.replace("class NewFlow", "@schedule(daily=True)\nclass NewFlow")
+    assert flowc_("deploy", lab.file("new", scheduled))[0] == 0
+    assert lab.api.objects.has("cronworkflows", "newflow")
+    before = set(lab.cluster.maps)
+    code, _, said = flowc_("deploy", lab.file("newer", text))
+    assert code == 0 and "changed     WorkflowTemplate newflow" in said
+    assert "deleted     CronWorkflow newflow: the flow has no schedule any more" in said
+    assert not lab.api.objects.has("cronworkflows", "newflow")
+    (old,) = [name for name in before if name.startswith("newflow-code")]
+    assert old in lab.cluster.maps and f"kubectl -n flows delete configmap {old}" in said
+
+
+def test_what_somebody_else_has_changed_is_not_overwritten(lab: Lab, flowc_: Flowc) -> None:
+    from kubernetes import client, config
+
+    file = lab.file("edited", FAN.replace("FanFlow", "EditedFlow"))
+    assert flowc_("deploy", file)[0] == 0
+    editor = client.CustomObjectsApi(config.new_client_from_config(str(lab.api.kubeconfig)))
+    editor.patch_namespaced_custom_object(
+        "argoproj.io", "v1alpha1", "flows", "workflowtemplates", "editedflow", {"spec": {"entrypoint": "other"}},
+        field_manager="kubectl-edit", _content_type="application/merge-patch+json",
+    )  # fmt: skip
+    code, _, said = flowc_("deploy", file)
+    assert code == 2 and 'conflict with "kubectl-edit"' in said and ".spec.entrypoint" in said and "--force" in said
+    assert lab.template("editedflow")["spec"]["entrypoint"] == "other"
+    assert flowc_("deploy", file, "--force")[0] == 0
+    assert lab.template("editedflow")["spec"]["entrypoint"] == "main"
+
+
+def test_a_config_map_with_other_content_is_told(lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    (name,) = [name for name in lab.cluster.maps if name.startswith("fanflow-code")]
+    body = lab.api.objects.get("configmaps", name)
+    plan = body["data"].pop("plan.json")
+    code, _, said = flowc_("deploy", deployed)
+    body["data"]["plan.json"] = plan
+    assert code == 2 and f"ConfigMap {name} in namespace flows holds something else" in said
+
+
+# What goes wrong ------------------------------------------------------------------------------------------------------
+
+
+def test_a_right_that_is_missing(lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    lab.api.denied |= {("patch", "roles"), ("create", "workflows")}
+    code, _, said = flowc_("deploy", deployed)
+    assert code == 2 and 'User "me" cannot patch resource "roles"' in said and "ask whoever runs the cluster" in said
+    code, out, said = flowc_("submit", deployed)
+    assert code == 2 and 'cannot create resource "workflows"' in said and not out
+
+
+def test_a_login_that_has_run_out(lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    lab.api.write_kubeconfig("old")
+    code, _, said = flowc_("status")
+    assert code == 2 and "cluster lab does not know you; log in again" in said
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "told"),
+    [("argoproj.io", FAN, "Argo Workflows is not installed"), ("jobset.x-k8s.io", GANG, "JobSet is not installed")],
+)
+def test_what_is_not_installed(group: str, text: str, told: str, lab: Lab, flowc_: Flowc) -> None:
+    lab.api.absent.add(group)
+    code, _, said = flowc_("deploy", lab.file(f"none_{group[:4]}", text))
+    assert code == 2 and told in said and "https://" in said
+    assert not any(line.startswith(("POST", "PATCH")) for line in lab.api.seen)
+
+
+def test_a_cluster_that_is_not_there(
+    lab: Lab, deployed: str, flowc_: Flowc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, said = flowc_("deploy", deployed, "--namespace", "nowhere")
+    assert code == 2 and "there is no namespace nowhere; create it" in said
+    text = FAN.replace("import os", "from flowc import kubernetes\nimport os").replace("FanFlow", "AwayFlow")
+    text = text.replace("    @step\n    def join", "    @kubernetes(namespace='away')\n    @step\n    def join")
+    code, _, said = flowc_("deploy", lab.file("away", text))
+    assert code == 2 and "there is no namespace away; create it" in said
+    code, _, said = flowc_("status", "--context", "home")
+    assert code == 2 and "has no context 'home'; it has lab" in said
+    lab.api.write_kubeconfig("x", "http://127.0.0.1:1")
+    code, _, said = flowc_("status")
+    assert code == 2 and "cluster lab cannot be reached" in said and "refused" in said
+    monkeypatch.setenv("KUBECONFIG", str(lab.folder / "none"))
+    code, _, said = flowc_("status")
+    assert code == 2 and "there is no cluster to talk to" in said and "set KUBECONFIG" in said
+
+
+def test_missing_packages_are_named(lab: Lab, deployed: str, flowc_: Flowc, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "argo_workflows.api_client", None)
+    code, _, said = flowc_("submit", deployed)
+    assert code == 2 and "argo-workflows is missing; install it with: pip install 'flowc[argo]'" in said
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    code, _, said = flowc_("status")
+    assert code == 2 and "pip install 'flowc[argo]'" in said
+
+
+def test_rights_that_one_cannot_grant() -> None:
+    from flowc.backends.argo.cluster.errors import ClusterError, asking
+    from kubernetes.client.exceptions import ApiException
+
+    refused = ApiException(403, "Forbidden")
+    refused.body = json.dumps({"message": 'roles "x" is forbidden: user "me" is attempting to grant RBAC permissions'})
+    with pytest.raises(ClusterError, match=r"one can only grant rights that one has .* rbac\.yaml"), asking("x", "c"):
+        raise refused
+
+
+# submit ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_its_beginning_to_its_end(lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    code, out, said = flowc_("submit", deployed, "--width", "3", "--loud", "--wait", "--run-id-file", "id")
+    name = out.strip()
+    assert code == 0 and name.startswith("fanflow-") and Path("id").read_text() == name
+    assert "work/2 is done" in said and said.rstrip().endswith(f"run FanFlow/{name} is done")
+    body = lab.api.objects.get("workflows", name)
+    given = body["spec"]["arguments"]["parameters"]
+    assert given == [{"name": "width", "value": "3"}, {"name": "loud", "value": "true"}]
+    assert body["spec"]["workflowTemplateRef"] == {"name": "fanflow"}
+    record = lab.cluster.place.claim("flowc") / "FanFlow" / name / "run.json"
+    assert json.loads(record.read_text())["parameters"] == {"width": 3, "bad": -1, "loud": True}
+
+    code, out, _ = flowc_("status", name)
+    assert code == 0 and [line.split() for line in out.splitlines()[2:]] == [
+        ["start", "1", "done"], ["work", "3", "done"], ["join", "1", "done"], ["end", "1", "done"],
+    ]  # fmt: skip
+    for text in ("FanFlow", f"FanFlow/{name}", "latest"):
+        assert json.loads(flowc_("status", text, "--json")[1])["run_id"] == name
+    assert flowc_("logs", f"{name}/work/1")[1] == "work on 1 True\n"
+    assert flowc_("logs", f"FanFlow/{name}/work")[1].splitlines()[2] == "work/2 | work on 2 True"
+    assert flowc_("logs", name, "--follow")[1].splitlines()[-1] == "end | the end"
+    code, _, said = flowc_("logs", f"{name}/work/7")
+    assert code == 2 and f"there is no pod of work/7 of run FanFlow/{name}" in said
+    code, _, said = flowc_("cancel", name)
+    assert code == 0 and "has ended already: it is done" in said
+
+
+def test_what_cannot_be_submitted(lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    code, _, said = flowc_("submit", deployed, "--width", "many")
+    assert code == 2 and "parameter width: 'many' is not a whole number" in said
+    code, _, said = flowc_("submit", lab.file("other", FAN.replace("FanFlow", "OtherFlow")))
+    assert code == 2 and "has no WorkflowTemplate otherflow; deploy it first: flowc deploy FILE --target argo" in said
+    code, _, said = flowc_("submit", deployed, "--tag", "x")
+    assert code == 2 and "leave --tag out" in said
+    more = FAN.replace('"width"', '"more"').replace("width =", "more =").replace("self.width", "self.more")
+    code, _, said = flowc_("submit", lab.file("more", more), "--more", "3")
+    assert code == 2 and "fanflow that is deployed in namespace flows knows no parameter more; deploy the flow" in said
+    word = FAN.replace('"bad", default=-1, type=int', '"bad", default="x"')
+    code, _, said = flowc_("submit", lab.file("word", word), "--bad", "a {{workflow.name}}")
+    assert code == 2 and "which Argo would replace" in said
+    assert not any(line.startswith("POST") for line in lab.api.seen)
+
+
+def test_a_run_that_fails(lab: Lab, deployed: str, flowc_: Flowc, tmp_path: Path) -> None:
+    changed = tmp_path / "fan.py"
+    changed.write_text(FAN + "\n# changed\n")
+    code, out, said = flowc_("submit", str(changed), "--bad", "1", "--wait")
+    name = out.strip()
+    assert code == 1 and "differ from what is deployed, and the deployed version runs" in said
+    assert "work/1 failed: Error (exit code 7)" in said and "attempt 2" in said and "this goes wrong" in said
+    assert f"flowc logs {name}/work/1 --target argo" in said
+    code, out, said = flowc_("status", name)
+    assert code == 1 and "work   1 done, 1 failed" in out and "this goes wrong" in said
+    assert flowc_("logs", f"{name}/work/1", "--attempt", "0")[1].splitlines() == ["work on 1 False", "this goes wrong"]
+    # Where the records can be reached, they tell more.
+    code, _, said = flowc_("status", name, "--datastore", str(lab.cluster.place.claim("flowc")))
+    assert code == 1 and "exit code 7" in said
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "told"),
+    [
+        ("Unschedulable", "0/3 nodes have a GPU", "start cannot be scheduled: 0/3 nodes have a GPU"),
+        ("ImagePullBackOff", "no such image", "start does not start: ImagePullBackOff: no such image"),
+    ],
+)
+def test_pods_that_do_not_start(reason: str, message: str, told: str, lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    lab.cluster.place.held_images["python:3.12"] = (reason, message)
+    name = flowc_("submit", deployed)[1].strip()
+    until(lambda: lab.cluster.place.held_pods)
+    code, out, _ = flowc_("status", name)
+    assert code == 0 and "start  1 waiting" in out and told in out
+    lab.api.denied.add(("list", "pods"))
+    assert f"start waits: {reason}: {message}" in flowc_("status", name)[1]
+    lab.api.denied.clear()
+    lab.cluster.place.held_images.clear()
+    assert flowc_("cancel", name)[0] == 0
+
+
+# Gangs and cancelling -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_gang_is_looked_at_and_cancelled(lab: Lab, flowc_: Flowc) -> None:
+    file = lab.file("gang", GANG)
+    assert flowc_("deploy", file)[0] == 0
+    store = lab.cluster.place.claim("flowc") / "GangFlow"
+    for force in (False, True):
+        name = flowc_("submit", file)[1].strip()
+        until(functools.partial(both_ranks_are_up, lab, name))
+        status = json.loads(flowc_("status", name, "--json")[1])
+        assert status["state"] == "running" and status["steps"]["train"] == {"running": 1} and not status["problems"]
+        assert flowc_("logs", f"{name}/train/1")[1].splitlines()[-1] == "rank 1 is here"
+        assert len(lab.cluster.running()) == 1
+        reached = ["--datastore", str(store.parent)] if force else []
+        code, _, said = flowc_("cancel", name, *reached, *(["--force"] if force else []))
+        assert code == 0 and f"run GangFlow/{name} is cancelled" in said and ("deleted JobSet" in said) == force
+        assert lab.cluster.running() == [] and not lab.api.read("jobsets")
+        lab.api.runs[name].join(30)
+        code, out, _ = flowc_("status", name)
+        assert code == 130 and "interrupted" in out
+        assert json.loads((store / name / "status.json").read_text())["state"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_following_ends_with_the_run(lab: Lab, flowc_: Flowc, capfd: pytest.CaptureFixture[str]) -> None:
+    """A gang that is stopped by somebody else while its logs and its end are waited for."""
+    file = lab.file("followed", GANG.replace("GangFlow", "FollowedFlow"))
+    assert flowc_("deploy", file)[0] == 0
+    name = flowc_("submit", file)[1].strip()
+
+    def stop() -> None:
+        until(lambda: both_ranks_are_up(lab, name))
+        time.sleep(1.5)
+        lab.api.runs[name].workflow.stop()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    code, out, _ = flowc_("logs", f"{name}/train", "--follow")
+    stopper.join()
+    assert code == 0 and {"train/0 | rank 0 is here", "train/1 | rank 1 is here"} <= set(out.splitlines())
+    code, _, said = flowc_("status", name)
+    assert code == 130 and "the run was interrupted: workflow shutdown with strategy" in said

@@ -1,0 +1,130 @@
+"""The semantics on a real cluster: the tests of test_matrix_on_argo.py, deployed and submitted there, and what only a
+real one can answer. Run by ``make e2e-argo``; docs/e2e-argo.md names the fact that each test confirms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flow_argo_cluster import ArgoOnCluster, Site
+from test_matrix_on_argo import *  # noqa: F403 (the same tests)
+
+# Before the tests' settings take everything named FLOWC_ away.
+SITE = Site.from_environment()
+KUBECONFIG = os.environ.get("KUBECONFIG", "")
+LONG = bool(os.environ.get("FLOWC_E2E_LONG"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SITE.timeout)]
+
+WriteFlow = Callable[..., Path]
+
+PLAIN = """
+from DSL import FlowSpec, Parameter, step
+class PlainFlow(FlowSpec):
+    text = Parameter("text", default="")
+    rounds = Parameter("rounds", default=0, type=int)
+    @step
+    def start(self):
+        self.round, self.said = 0, self.text
+        self.next(self.again)
+    @step
+    def again(self):
+        self.round += 1
+        self.way = "again" if self.round < self.rounds else "end"
+        self.next({"again": self.again, "end": self.end}, condition="way")
+    @step
+    def end(self):
+        pass
+"""
+GANG = """
+import time
+from DSL import FlowSpec, parallel, step
+class StoppedGangFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.train, num_parallel=2)
+    @parallel
+    @step
+    def train(self):
+        print("a rank is here", flush=True)
+        time.sleep(3000)
+        self.next(self.join)
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> ArgoOnCluster:
+    """The target of every test here."""
+    return ArgoOnCluster(tmp_path, SITE, KUBECONFIG)
+
+
+@pytest.fixture
+def on_hosts(target: ArgoOnCluster) -> ArgoOnCluster:
+    """Every pod of a real cluster has a network of its own."""
+    return target
+
+
+def status(target: ArgoOnCluster, run: str) -> dict[str, object]:
+    """What ``flowc status --json`` says."""
+    found: dict[str, object] = json.loads(target.command("status", run, *SITE.where, "--json").stdout)
+    return found
+
+
+def test_parameters_arrive_as_they_were_given(target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """`{{=sprig.b64enc(workflow.parameters.json)}}` gives the parameters, whatever is in them."""
+    text = "a 'b' \"c\" $(HOME) $$ ${X} \\ ä€ \t }} #"
+    run = target.run(write_flow(PLAIN), {"text": text})
+    assert run.artifact("start", "said") == text
+
+
+def test_the_code_comes_from_several_config_maps(target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """One projected volume lays the files of several ConfigMaps out, and the exit handler's DAG records the end."""
+    run = target.run(write_flow(PLAIN))
+    manifests = target.command("compile", str(run.flow_file), "--target", "argo", "-o", str(target.folder / "out"))
+    assert manifests.returncode == 0
+    text = (target.folder / "out" / "argo" / "workflow-template.yaml").read_text()
+    assert text.count("- configMap:") + text.count("configMap:\n") >= 2
+    assert run.status["state"] == "done" and run.status["finished"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_cancelling_leaves_no_jobset(force: bool, target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """`shutdown: Stop` runs the exit handler, which removes them; after Terminate flowc does."""
+    file = write_flow(GANG)
+    target.deploy(file)
+    run = target.command("submit", str(file), *SITE.where).stdout.strip()
+    until = time.monotonic() + SITE.timeout / 3
+    while target.command("logs", f"{run}/train", *SITE.where).stdout.count("a rank is here") < 2:
+        assert time.monotonic() < until, status(target, run)
+        time.sleep(1)
+    assert len(target.jobsets(run)) == 1
+    done = target.command("cancel", run, *SITE.where, *(["--force"] if force else []))
+    assert done.returncode == 0, done.said
+    assert not target.jobsets(run)
+    until = time.monotonic() + 120
+    while (found := status(target, run))["state"] == "running":
+        assert time.monotonic() < until, found
+        time.sleep(1)
+    assert found["state"] == "interrupted"
+
+
+def test_how_deep_templates_may_call_each_other(target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """A loop of 60 rounds runs; one of 120 is ended by the controller, unless DISABLE_MAX_RECURSION is set there."""
+    if not LONG:
+        pytest.skip("not here: this takes half an hour; set FLOWC_E2E_LONG=1")
+    assert target.run(write_flow(PLAIN), {"rounds": 60}).done() >= {"again@60", "end"}
+    file = write_flow(PLAIN)
+    target.deploy(file)
+    finished = target.command("submit", str(file), *SITE.where, "--wait", "--rounds", "120")
+    assert finished.returncode == 1 and "recursion" in finished.said.lower(), finished.said
