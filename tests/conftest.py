@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -24,7 +25,10 @@ NOT_HERE = "not here: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle how many examples hypothesis draws."""
+    """Settle how many examples hypothesis draws, and that an interrupt interrupts what the tests start."""
+    # What a shell starts in the background is told to ignore it, and would pass that on.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         from hypothesis import HealthCheck, settings
     except ImportError:
@@ -38,6 +42,16 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     )
     settings.load_profile("flowc")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to ``make test`` what needs a cluster, and the shapes of flows that are variations of others."""
+    from flow_shapes import QUICK
+
+    for item in items:
+        shape = getattr(getattr(item, "callspec", None), "params", {}).get("shape", QUICK[0])
+        if shape not in QUICK or "slurm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -218,6 +218,7 @@ def test_no_absolute_path(plan: Plan, tmp_path: Path) -> None:
     assert (plan["start"].span.file, plan["start"].span.line) == ("flow.py", 30)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_everywhere(write_flow: Writer, tmp_path: Path) -> None:
     here = write_flow(whole_flow(EVERYTHING))
     there = write_flow(whole_flow(EVERYTHING), name="elsewhere/deeper/flow.py")

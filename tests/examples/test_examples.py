@@ -153,6 +153,7 @@ def test_parameters_and_config(command: Command, tmp_path: Path) -> None:
     assert "Low places (mine)" in done.stdout
 
 
+@pytest.mark.slow
 def test_retry_catch_timeout(command: Command) -> None:
     command("run", flow("retry_catch_timeout"))
     result = data("TroubleFlow/1")

@@ -37,10 +37,12 @@ EXTERNAL_IN_FUNCTIONS = {
         "dask",
         "distributed",
     },
-    "backends": {"boto3", "botocore", "kubernetes", "argo_workflows", "rich"},
+    "backends": {"boto3", "botocore", "kubernetes", "argo_workflows", "rich", "urllib3"},
 }
 # What the parts that only read a Plan and write files may see of the other rooms.
 EMITTERS = ("backends/base.py", "backends/argo", "backends/batch", "backends/slurm")
+# What asks a scheduler about runs, and emits nothing.
+CLIENTS = ("backends/argo/client.py", "backends/argo/cluster", "backends/slurm/client.py")
 EMITTERS_SEE = {
     "compiler": {"plan", "quantities", "diagnostics"},
     "runtime": {"contract", "address"},
@@ -119,7 +121,7 @@ def test_a_room_imports_from_outside_only_what_it_is_there_for(room: str) -> Non
 
 def test_what_emits_sees_only_the_plan_the_diagnostics_and_the_contract() -> None:
     wrong = []
-    for file in sources(*EMITTERS):
+    for file in sorted({*sources(*EMITTERS)} - {*sources(*CLIENTS)}):
         for name, _, line in imports(file):
             _, room, module = (*name.split("."), "", "")[:3]
             if name.startswith("flowc.") and room in EMITTERS_SEE and module not in EMITTERS_SEE[room]:

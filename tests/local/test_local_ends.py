@@ -107,6 +107,7 @@ def test_a_second_ctrl_c_does_not_wait_for_tasks_that_hear_nothing(flow, tmp_pat
         assert run.nothing_is_left()
 
 
+@pytest.mark.slow
 def test_tasks_that_hear_nothing_are_killed_after_the_grace(flow, tmp_path):
     with Sleepers(flow, tmp_path, deaf=True) as run:
         begun = time.monotonic()

@@ -333,6 +333,7 @@ def test_a_gang_fails_as_one_and_the_report_names_the_first_rank_its_end_and_its
     assert sorted(str(event.address) for event in run.of(told.TaskStopped)) == ["train/0", "train/1", "train/3"]
 
 
+@pytest.mark.slow
 def test_a_gang_is_tried_again_as_a_whole(flow):
     run = flow(GANG.format(times=1, statement="raise ValueError('rank 2')")).run(max_workers=2)
     assert run.result.state == "done"
@@ -433,6 +434,7 @@ def test_resume_takes_over_what_is_done_and_runs_the_rest(flow, tmp_path):
     assert json.loads((third.folder / "run.json").read_text())["origin_run_id"] == second.result.run_id
 
 
+@pytest.mark.slow
 def test_resume_from_a_step_runs_it_and_everything_after_it_again(flow, tmp_path):
     marker = tmp_path / "marker"
     for file in (marker, tmp_path / "marker2"):

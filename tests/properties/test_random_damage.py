@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flow_checks import assert_no_flowc_frames
 from flow_in_process import compiled
 from flow_shapes import SHAPES
@@ -142,6 +143,7 @@ def no_longer_than(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @settings(max_examples=5 * EXAMPLES)
 @given(damaged(list(SHAPES)))
 def test_a_damaged_flow_is_diagnosed_or_planned(text: str) -> None:
@@ -159,6 +161,7 @@ def test_a_damaged_flow_is_diagnosed_or_planned(text: str) -> None:
             render(compilation.diagnostics, compilation.sources)
 
 
+@pytest.mark.slow
 @settings(max_examples=max(10, EXAMPLES // 2))
 @given(damaged([name for name in SHAPES if "loop" not in name]))
 def test_a_damaged_flow_runs_or_says_why_not(text: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from flow_checks import assert_as_reference
 from flow_in_process import InProcess, compiled
 from flow_reference import Reference
@@ -28,6 +29,7 @@ def written(seq: Seq) -> Iterator[Path]:
         yield file
 
 
+@pytest.mark.slow
 @given(flows())
 @example(SHAPES["loop_of_foreach_of_loops"])
 @example(SHAPES["foreach_in_branch_of_foreach"])
@@ -37,6 +39,7 @@ def test_a_random_flow_visits_every_address_once_and_in_order(seq: Seq) -> None:
         assert_as_reference(run, Reference(seq))
 
 
+@pytest.mark.slow
 @given(flows(depth=4))
 def test_the_plan_of_a_random_flow_is_whole(seq: Seq) -> None:
     from flowc.compiler.plan import Plan

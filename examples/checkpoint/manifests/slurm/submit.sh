@@ -9,5 +9,4 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-export PYTHONPATH="$here/code/flowc.zip${PYTHONPATH:+:$PYTHONPATH}"
-exec "${FLOWC_PYTHON:-python3}" -m flowc.runtime slurm submit "$here" "$@"
+exec "${FLOWC_PYTHON:-python3}" "$here/code/start-flowc.py" submit "$here" "$@"
