@@ -181,7 +181,8 @@ _METHODS: dict[str, Any] = {
     "__contains__": lambda self, item: False,
     "__len__": lambda self: 0,
     "__bool__": lambda self: True,
-    "__index__": lambda self: 0,
+    # Not 0: open() takes whatever has an index for the number of an open file, and 0 would read what is typed.
+    "__index__": lambda self: -1,
     "__int__": lambda self: 1,
     "__float__": lambda self: 1.0,
     "__complex__": lambda self: 1 + 0j,

@@ -26,9 +26,11 @@ NOT_HERE = "not here: "
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle how many examples hypothesis draws, and that an interrupt interrupts what the tests start."""
-    # What a shell starts in the background is told to ignore it, and would pass that on.
+    # What a shell starts in the background, or nohup, is told to ignore one, and would pass that on.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         from hypothesis import HealthCheck, settings
     except ImportError:

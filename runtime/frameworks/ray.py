@@ -57,7 +57,8 @@ class _RayFramework(Cluster):
         port = _port(site)
         address = f"{_host(gang.members[0].address)}:{port}"
         client = _port(site, own=True)
-        role = f"--head --port={port} --ray-client-server-port={client} --include-dashboard=false"
+        # A gang has the nodes that it has: nobody is needed who would ask for more.
+        role = f"--head --port={port} --ray-client-server-port={client} --include-dashboard=false --no-monitor"
         with _node(site, role, lambda: address) as head, programs.variables({"RAY_ADDRESS": address}):
             gang.broadcast(address)
             wait_for_all(gang, head, _WHAT)

@@ -24,10 +24,12 @@ MPI = Row(
     lambda size: [f"{size * (size + 1) / 2} of {size}", *[None] * (size - 1)],
     needs=("mpi4py",),
     files={
-        "mpi_sum.py": "import sys\nfrom mpi4py import MPI\n"
+        # It runs for long enough that whoever watches the hosts sees it.
+        "mpi_sum.py": "import sys, time\nfrom mpi4py import MPI\n"
         "world = MPI.COMM_WORLD\n"
         "total = world.allreduce(world.rank + 1.0)\n"
         "if world.rank == 1:\n    from trouble import meet\n    meet(sys.argv[2], code=7)\n"
+        "time.sleep(0.7)\n"
         "if world.rank == 0:\n    open(sys.argv[1], 'w').write(f'{total} of {world.size}')\n"
     },
     victim=0,

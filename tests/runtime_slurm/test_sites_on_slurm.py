@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from flow_slurm import Slurm
 from flow_target import RunView
-from test_runs_on_slurm import FAN, GANG, ended, ended_in_a_hurry, job_of, submitted, until, write
+from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, submitted, until, write
+from test_runs_on_slurm import FAN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -23,7 +24,7 @@ def test_a_gang_that_slurm_preempts_goes_on_from_its_checkpoint(on_slurm: Slurm,
         job = job_of(on_slurm, run, "train._")
         slurm.finish(slurm.sbatch("--partition=other", "--nodes=4", "--exclusive", "--wrap", "true"))
         assert slurm.details(job)["Restarts"] == "1"
-        assert ended_in_a_hurry(on_slurm, slurm, run, job)["state"] == "done"
+        assert ended_in_a_hurry(on_slurm, run, job)["state"] == "done"
     view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
     assert view.artifact("join", "began_at") >= 2
     assert view.attempts("train/0") == [0, 1]
