@@ -93,6 +93,7 @@ def command(
             tags=tags or origin.tags,
             wait=wait,
             run_id_file=run_id_file,
+            max_num_splits=max_num_splits,
             origin=origin.prefix,
             first=step,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and sys.argv[1:2] == ["slurm"]:
-    # Every job of a run on Slurm begins here, and needs little of what a task needs.
+    # A supervisor of Slurm's jobs, where no start-flowc.py is at hand, needs little of what a task needs.
     from .slurm.command_line import main as _slurm
 
     sys.exit(_slurm(sys.argv[2:]))

@@ -29,6 +29,9 @@ PREEMPT_GRACE = 30.0
 _OWN = (signal.SIGUSR1, signal.SIGTERM)
 """What the job's script may have set to be ignored until the job is ready for it."""
 
+_PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What Python ignores, and a script of bash could never again take as any program does."""
+
 _START = 120.0
 """Seconds that an attempt with a timeout may take until its step's process is there."""
 
@@ -69,6 +72,7 @@ class Attempt:
 
         self.job = job
         self.number = number
+        self.caught = caught
         self.environment = self._environment(left, caught)
         self.output = Output()
         self.timed_out: Optional[Failure] = None
@@ -97,8 +101,12 @@ class Attempt:
     def run(self) -> End:
         """Run the attempt to its end."""
         job = self.job
-        if job.warned:
-            # Too late to begin: the time that is left is for saving what there is.
+        if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 0) is not None:
+            # It came between two attempts, and this one would never get it.
+            job.asked_to_end(self.number)
+            return End(left=True)
+        if job.warned and self.caught is None:
+            # Too late to begin: the time that is left is for saving what there is. To record a failure takes none.
             return End(self._preempted())
         if job.step.retry is not None or job.step.catch is not None:
             # What an attempt leaves running must not meet the next one.
@@ -121,10 +129,11 @@ class Attempt:
         command = self.job.command
         program = command[0]
         path = program if "/" in program else _find(program)
+        given = (*_OWN, *_PYTHONS)
         try:
-            return os.posix_spawn(path, command, self.environment, setsid=True, setsigmask=(), setsigdef=_OWN)
+            return os.posix_spawn(path, command, self.environment, setsid=True, setsigmask=(), setsigdef=given)
         except NotImplementedError:  # an old C library
-            return os.posix_spawn(path, command, self.environment, setpgroup=0, setsigmask=(), setsigdef=_OWN)
+            return os.posix_spawn(path, command, self.environment, setpgroup=0, setsigmask=(), setsigdef=given)
 
     def _forked(self) -> int:
         """Fork the step's process from this one, which has read what it needs."""

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from ...dsl import FlowcError
@@ -27,6 +27,9 @@ _AWAY = (
 _FULL = "MaxSubmitJob|MaxSubmitJobs|submit job limit reached"
 """How a limit on the number of somebody's jobs is called (https://slurm.schedmd.com/resource_limits.html): it lets more
 in when others have ended. sbatch says the reason in a line of its own, before the one that stands for many reasons."""
+
+_STUCK = ("Dependency", "DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin")
+"""Reasons of jobs that nothing makes room by: they may wait for what is to be submitted, or for a person."""
 
 _PATIENCE = 600.0
 _FULL_WAIT = 20.0
@@ -62,6 +65,21 @@ class Answer(NamedTuple):
     def full(self) -> bool:
         """Whether it was refused only because so many jobs are there already."""
         return self.code != 0 and re.search(_FULL, self.err) is not None
+
+
+class Room(NamedTuple):
+    """What is to be known while a submission waits until there are fewer jobs.
+
+    Parameters
+    ----------
+    begins : callable
+        Called once, when the waiting begins.
+    others : callable
+        Gives the ids of the jobs that wait for the same, and so do not end before there is room.
+    """
+
+    begins: Callable[[], None] = lambda: None
+    others: Callable[[], Collection[str]] = tuple
 
 
 class LiveJob(NamedTuple):
@@ -104,7 +122,12 @@ class Commands:
         self.full_wait = min(_FULL_WAIT, patience)
 
     def submit(
-        self, arguments: Sequence[str], environment: Mapping[str, str], name: str, go_on: Callable[[], None]
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        name: str,
+        go_on: Callable[[], None],
+        room: Room = Room(),  # noqa: B008 (it cannot be changed)
     ) -> str:
         """Submit a job, exactly once, and give its id.
 
@@ -116,6 +139,8 @@ class Commands:
             Of the job; it tells whether a submission of which no answer came has arrived.
         go_on : callable
             Called before each further try; raises what there is to say where the job is not wanted any more.
+        room : Room, optional
+            For a submission that has to wait for its place in the queue.
 
         Raises
         ------
@@ -134,24 +159,29 @@ class Commands:
         if not isinstance(answer, str) and answer.full:
             sys.stderr.write(f"flowc: {name} has to wait until there are fewer jobs: {_said(answer)}\n")
             sys.stderr.flush()
-        while not isinstance(answer, str) and answer.full and self._others_go_on():
+            room.begins()
+        while not isinstance(answer, str) and answer.full and self._others_go_on(room.others()):
             # For as long as there are jobs that will end; a job that is more than the limit itself never fits.
             time.sleep(self.full_wait)
-            go_on()
-            answer = self._ask(command, environment, again)
+            try:
+                # Another job may have taken this one for gone meanwhile, and have submitted in its place.
+                found = again()
+            except ControllerAway:
+                continue
+            answer = found or self._ask(command, environment, again)
         if isinstance(answer, str):
             return answer
         if answer.code != 0:
             raise SlurmError(f"Slurm refused the job {name}: {_said(answer)}")
         return answer.out.strip().splitlines()[-1].split(";")[0]
 
-    def _others_go_on(self) -> bool:
-        """Whether the user has jobs beside this one that may end before anything else does."""
-        own = own_job(os.environ)
+    def _others_go_on(self, waiting: Collection[str]) -> bool:
+        """Whether the user has jobs beside this one, and those that wait as it does, that may end before anything else
+        does."""
+        stay = {own_job(os.environ), *waiting}
         answer = self._run(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i|%r"])
-        # Those that wait for others may wait for what is to be submitted here.
         jobs = [line.strip().partition("|") for line in answer.out.splitlines() if line.strip()]
-        return answer.away or any(id_ != own and reason != "Dependency" for id_, _, reason in jobs)
+        return answer.away or any(id_ not in stay and reason not in _STUCK for id_, _, reason in jobs)
 
     def find(self, name: str) -> Optional[str]:
         """The id of the job or array of that name that the controller still knows, whatever became of it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import contract
@@ -40,10 +42,19 @@ def run(step: str, environment: Mapping[str, str], reset: Iterable[int]) -> int:
 
 def _finish() -> None:
     """What the interpreter does at its end, but for taking itself apart: threads, what is registered, what is not yet
-    written."""
+    written. As there, an exception in it is shown and changes nothing about how the step went."""
     threads: Any = sys.modules.get("threading")
     if threads is not None:
-        threads._shutdown()
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        _do(threads._shutdown)
+    _do(atexit._run_exitfuncs)
+    # Files that the step has left open; the standard streams are among them, unless the step has closed them.
+    for each in gc.get_objects():
+        if isinstance(each, io.IOBase) and not each.closed:
+            _do(each.flush)
+
+
+def _do(end: Callable[[], object]) -> None:
+    try:
+        end()
+    except BaseException:
+        traceback.print_exc()

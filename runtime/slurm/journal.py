@@ -193,6 +193,20 @@ class Journal:
         """Set out to submit a key as the one of that number; False where somebody else did."""
         return self._create(f"intents/{key}.{number}.json", dict(holder))
 
+    def set_waiting(self, key: str, number: int, job: Optional[str]) -> None:
+        """Whoever set out to submit a key waits until there is room in the queue."""
+        self._write(f"waiting/{key}.{number}.json", {"job": job})
+
+    def is_waiting(self, key: str, number: int) -> bool:
+        """Whether that is so."""
+        return self._exists(f"waiting/{key}.{number}.json")
+
+    def waiting(self) -> set[str]:
+        """The jobs that wait, or have waited, to submit others."""
+        folder = f"{self.prefix}/waiting"
+        found = (self._read(f"waiting/{name}") for name in self.datastore.list(folder))
+        return {data["job"] for data in found if data is not None and data["job"] is not None}
+
     # Tasks ------------------------------------------------------------------------------------------------------------
 
     def claim(self, address: Address, job: str, number: int = 0) -> Optional[str]:

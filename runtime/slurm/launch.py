@@ -29,7 +29,7 @@ from ..runs import (
     write_status,
 )
 from .cancelling import cancel_others
-from .commands import Commands, SlurmError
+from .commands import Commands
 from .journal import MAX_NUM_SPLITS, Journal, Settings
 from .naming import prefix_of, token_of
 from .staging import Bundle, Staged, stage
@@ -106,7 +106,7 @@ def submit(request: Request, commands: Optional[Commands] = None) -> RunInfo:
         Submitter(journal, commands, environment).begin()
     except RunOver:
         pass  # its first jobs were faster, and one of them failed
-    except SlurmError as error:
+    except FlowcError as error:
         journal.end(FAILED, time.time(), Failure(None, 0, type(error).__name__, str(error)))
         cancel_others(journal, commands, None)
         raise

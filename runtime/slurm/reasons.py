@@ -46,6 +46,8 @@ def explained(reason: str, job: str) -> Optional[str]:
     # Some reasons are followed by names: "ReqNodeNotAvail, UnavailableNodes:n3".
     word = reason.strip("() ").partition(",")[0]
     meaning = _MEANINGS.get(word) or _MEANINGS.get(word.replace("_", " "))
+    if meaning is None and ("PerJob" in word or "PerNode" in word or "WallDuration" in word):
+        meaning = "it asks for more than the account or the quality of service gives one job, so it never starts"
     if meaning is None and ("MaxJobs" in word or "MaxSubmitJob" in word or word.endswith("Limit")):
         meaning = "a limit of the account or the quality of service is reached; it starts when other jobs have ended"
     return None if meaning is None else meaning.format(job=job.partition("_[")[0])

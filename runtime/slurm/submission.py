@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from ...dsl import FlowcError
@@ -15,7 +15,7 @@ from ..lineage import Lineage
 from ..outline import ContractError
 from ..record import Record, Records
 from ..runs import DONE, RunInfo
-from .commands import Commands, ControllerAway, SlurmError, clean_environment, own_job
+from .commands import Commands, ControllerAway, Room, SlurmError, clean_environment, own_job
 from .journal import Journal, Settings
 from .naming import job_name
 from .regions import Entry, Region, Submission, arrivals, build, follow, is_dynamic
@@ -39,6 +39,9 @@ _TASKS_OWN = frozenset(
 )
 """Variables that belong to one task, and must not reach another one's job."""
 
+_DEVICES = frozenset(["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"])
+"""What Slurm sets in a job with GPUs, and leaves as it is in one without."""
+
 _WAIT = 0.2
 _STRANGER = 180.0
 """Seconds after which whoever set out to submit a job from another machine, outside every job, counts as gone."""
@@ -48,13 +51,18 @@ class RunOver(FlowcError):
     """The run has ended, so nothing more of it is submitted."""
 
 
+class _LeftToHolder(Exception):
+    """Somebody else waits for room in the queue to submit a job."""
+
+
 class TooManySplits(FlowcError):
     """A foreach is wider than the run lets through."""
 
 
 def task_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without what belongs to one task, be it flowc's or Slurm's."""
-    return {name: value for name, value in clean_environment(environ).items() if name not in _TASKS_OWN}
+    dropped = _TASKS_OWN | _DEVICES if own_job(environ) else _TASKS_OWN
+    return {name: value for name, value in clean_environment(environ).items() if name not in dropped}
 
 
 def find_done(run: RunInfo, records: Records, address: Address) -> Optional[Record]:
@@ -85,6 +93,8 @@ class Submitter:
         The environment that jobs get, with what is set for each; else that of this process.
     job : str, optional
         The job that this process is; else what the environment says.
+    heed : callable, optional
+        Called between two tries; raises what there is to say where this process is to end.
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class Submitter:
         commands: Commands,
         environ: Optional[Mapping[str, str]] = None,
         job: Optional[str] = None,
+        heed: Callable[[], None] = lambda: None,
     ) -> None:
         settings = journal.settings
         if settings is None:
@@ -106,6 +117,7 @@ class Submitter:
         self.records = self.run.records(journal.datastore)
         self._environ = task_environment(os.environ if environ is None else environ)
         self._job = job or own_job(os.environ)
+        self._heed = heed
         self._pid = os.getpid()
 
     # What a job that is done leads to ---------------------------------------------------------------------------------
@@ -188,7 +200,9 @@ class Submitter:
 
     # Regions ----------------------------------------------------------------------------------------------------------
 
-    def _regions(self, todo: deque[str]) -> None:
+    def _regions(self, todo: deque[str]) -> bool:
+        """Submit regions, and those that they open; False where some of it is left to somebody who waits for room."""
+        whole = True
         while todo:
             name = todo.popleft()
             if self.journal.is_submitted(name):
@@ -197,19 +211,26 @@ class Submitter:
             if region is None:
                 region = self.journal.lay_out(name, self._build(name))
             jobs: dict[str, str] = {}
-            for submission in region.submissions:
-                jobs[submission.key] = self._submit(submission, jobs, name)
+            try:
+                for submission in region.submissions:
+                    jobs[submission.key] = self._submit(submission, jobs, name)
+            except _LeftToHolder:
+                # To wait with it would keep this job in the queue, in which there is no room.
+                whole = False
+                continue
             for address in region.done:
                 record = find_done(self.run, self.records, address)
                 assert record is not None
                 todo.extend(self._drawn(address, record))
-            self._set_submitted(name, region, todo)
+            whole = self._set_submitted(name, region, todo) and whole
+        return whole
 
-    def _set_submitted(self, name: str, region: Region, todo: deque[str]) -> None:
+    def _set_submitted(self, name: str, region: Region, todo: deque[str]) -> bool:
         # What the region's done jobs lead to hangs on nothing but this region, so it counts as submitted after that.
-        if region.done and todo:
-            self._regions(todo)
+        if region.done and todo and not self._regions(todo):
+            return False
         self.journal.set_submitted(name)
+        return True
 
     def _build(self, name: str) -> Region:
         kind, _, text = name.partition(".")
@@ -246,13 +267,16 @@ class Submitter:
             number, holder = self.journal.intent(key)
             if holder is None or self._is_gone(holder):
                 if self.journal.intend(key, number, self._holder()):
-                    return self._hand_over(submission, jobs, region, again=number > 0)
+                    return self._hand_over(submission, jobs, region, number)
+            elif self.journal.is_waiting(key, number - 1):
+                raise _LeftToHolder
             elif time.monotonic() > until:
                 raise SlurmError(f"{holder} set out to submit {key} and has not done so for {self.commands.patience} s")
             else:
                 time.sleep(_WAIT)
 
     def _check_going_on(self) -> None:
+        self._heed()
         if self.journal.has_ended:
             raise RunOver(f"run {self.run.prefix} has ended")
 
@@ -274,21 +298,22 @@ class Submitter:
             return not _runs(holder["pid"])
         return time.time() - float(holder["at"]) > _STRANGER
 
-    def _hand_over(self, submission: Submission, jobs: Mapping[str, str], region: str, again: bool) -> str:
+    def _hand_over(self, submission: Submission, jobs: Mapping[str, str], region: str, number: int) -> str:
         name = job_name(self.settings.prefix, submission.key)
-        job = self._look_up(name) if again else None
+        job = self._look_up(name) if number else None
+        room = Room(lambda: self.journal.set_waiting(submission.key, number, self._job), self.journal.waiting)
         if job is None:
             arguments = self._arguments(submission, name, jobs)
             environment = self._environment(submission, region)
             try:
-                job = self.commands.submit(arguments, environment, name, self._check_going_on)
+                job = self.commands.submit(arguments, environment, name, self._check_going_on, room)
             except SlurmError as error:
                 if "dependency" not in str(error).lower():
                     raise
                 # A job that went before is forgotten by now. Every task looks at its parents' records anyway.
                 known = {key: id_ for key, id_ in jobs.items() if self.commands.is_live(id_)}
                 arguments = self._arguments(submission, name, known)
-                job = self.commands.submit(arguments, environment, name, self._check_going_on)
+                job = self.commands.submit(arguments, environment, name, self._check_going_on, room)
         self.journal.set_job(submission.key, job, name)
         return job
 

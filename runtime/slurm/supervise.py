@@ -128,7 +128,12 @@ class Job:
         except RunOver as error:
             say(str(error))
             return 1
-        except FlowcError as error:
+        except Exception as error:
+            if not isinstance(error, FlowcError):
+                # Such as no room for another process. The run's other jobs must not go on without an end.
+                import traceback
+
+                traceback.print_exc()
             self._fail(Failure(str(self.address), 0, type(error).__name__, str(error)))
             return 1
 
@@ -335,7 +340,13 @@ class Job:
 
     def _consequences(self, record: Record) -> None:
         region = os.environ.get(contract.SLURM_REGION)
-        Submitter(self.journal, self.commands).draw(self.address, record, region)
+        Submitter(self.journal, self.commands, heed=self._heed).draw(self.address, record, region)
+
+    def _heed(self) -> None:
+        """Hear, between two tries to submit, whether the job is to end."""
+        if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 0) is not None:
+            self._asked_to_end(None)
+            raise RunOver("the job was taken away")
 
 
 def _address(step: str) -> Address:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from flowc.runtime.lineage import Lineage
 from flowc.runtime.outline import Outline
 from flowc.runtime.record import DONE, Next, Record
 from flowc.runtime.runs import RunInfo, create_run
-from flowc.runtime.slurm.commands import Commands, LiveJob, SlurmError
+from flowc.runtime.slurm.commands import Commands, LiveJob, Room, SlurmError
 from flowc.runtime.slurm.journal import Journal, Settings
 from flowc.runtime.slurm.submission import Submitter, find_done
 
@@ -67,9 +68,13 @@ class InMemory(Commands):
     ----------
     crashes : set of (int, str)
         Which submission, counted from 1, ends its caller ``before`` or ``after`` it has reached the queue.
+    limit : int
+        How many tasks may be in the queue.
     """
 
-    def __init__(self, max_array_size: int = 4, crashes: set[tuple[int, str]] | None = None) -> None:
+    def __init__(
+        self, max_array_size: int = 4, crashes: set[tuple[int, str]] | None = None, limit: int = 1_000_000
+    ) -> None:
         super().__init__(patience=20.0)
         self.jobs: dict[str, Job] = {}
         self.forgotten: set[str] = set()
@@ -77,10 +82,41 @@ class InMemory(Commands):
         self.crashes = crashes or set()
         self.lock = threading.RLock()
         self._size = max_array_size
+        self._limit = limit
+        self.waited = 0
 
     def submit(
-        self, arguments: Sequence[str], environment: Mapping[str, str], name: str, go_on: Callable[[], None]
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        name: str,
+        go_on: Callable[[], None],
+        room: Room = Room(),  # noqa: B008
     ) -> str:
+        array = [word for word in arguments if word.startswith("--array=")]
+        size = len(list(numbers(array[0][8:]))) if array else 1
+        begun = False
+        while True:
+            with self.lock:
+                found = self.find(name) if begun else None
+                if found is not None:
+                    return found
+                live = {unit.id: unit.state for unit in self.live("me", "")}
+                if len(live) + size <= self._limit:
+                    return self._submit(arguments, environment, name)
+                # Whoever asks is running, too; it is among those that wait as soon as it has said so.
+                others = room.others()
+                at_work = [id_ for id_, state in live.items() if state == RUNS and id_ not in others]
+                if begun and not at_work and not self.ready():
+                    raise SlurmError(f"there is never room for {name}")
+            if not begun:
+                begun = True
+                self.waited += 1
+                room.begins()
+            time.sleep(0.002)
+            go_on()
+
+    def _submit(self, arguments: Sequence[str], environment: Mapping[str, str], name: str) -> str:
         with self.lock:
             self.count += 1
             if (self.count, "before") in self.crashes:

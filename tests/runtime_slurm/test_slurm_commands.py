@@ -76,15 +76,23 @@ exit 1"""
 
 def test_a_limit_on_how_many_jobs_are_there_is_waited_for(program, tmp_path: Path) -> None:
     program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 3 ]; then echo 12; exit 0; fi\n{FULL}")
-    program("squeue", "echo '4|None'; echo '5_1|Dependency'")
+    program("squeue", """case "$*" in *--name=*) ;; *) echo '4|None'; echo '5_1|Dependency';; esac""")
     assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
-    assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", "squeue", "sbatch", "squeue", "sbatch"]
+    assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", *["squeue", "squeue", "sbatch"] * 2]
+
+
+def test_a_job_that_another_one_submitted_meanwhile_is_not_submitted_again(program, tmp_path: Path) -> None:
+    program("sbatch", FULL)
+    program("squeue", """case "$*" in *--name=a*) echo 13;; *) echo '4|None';; esac""")
+    assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "13"
+    assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", "squeue", "squeue"]
 
 
 def test_a_job_that_the_limit_never_lets_in_is_refused(program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4")
     program("sbatch", FULL)
-    program("squeue", "echo '4|None'; echo '5|Dependency'")  # nothing but the job that submits, and what waits for it
+    # Nothing but the job that submits, and what waits for it or for a person.
+    program("squeue", "echo '4|None'; echo '5|Dependency'; echo '6|JobHeldUser'")
     with pytest.raises(SlurmError, match="QOSMaxSubmitJobPerUserLimit"):
         Commands(0.1).submit([], dict(os.environ), "a", go_on)
 
@@ -104,6 +112,8 @@ def test_a_limit_of_another_kind_is_not_waited_for(program) -> None:
         ("ReqNodeNotAvail, UnavailableNodes:n3", "down, drained or reserved"),
         ("QOSMaxSubmitJobPerUserLimit", "when other jobs have ended"),
         ("AssocGrpCpuLimit", "when other jobs have ended"),
+        ("QOSMaxCpuPerJobLimit", "never starts"),
+        ("AssocMaxWallDurationPerJobLimit", "never starts"),
     ],
 )
 def test_a_reason_that_wants_something_done_is_explained_once(reason: str, said: str) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from flowc.runtime.address import Address
 from flowc.runtime.cloning import Cloner
 from flowc.runtime.outline import Outline
 from flowc.runtime.record import Next
+from flowc.runtime.slurm.commands import SlurmError
 from flowc.runtime.slurm.launch import take_over
-from flowc.runtime.slurm.submission import find_done
+from flowc.runtime.slurm.submission import RunOver, Submitter, find_done, task_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_plans import Lowering, Model, next_of, random_blocks
@@ -158,7 +162,8 @@ def test_a_resumed_run_runs_what_is_missing_and_no_more(choice: tuple[int, int],
             assert second.journal.ended is not None and second.journal.ended.state == "done"
 
 
-def test_a_fan_out_wider_than_an_array_becomes_several(tmp_path: Path) -> None:
+def wide() -> tuple[Outline, dict[str, Any]]:
+    """A foreach over two steps."""
     from flowc.compiler.plan import End, Foreach, Plan, Step
     from flowc.compiler.plan import Next as To
 
@@ -174,7 +179,11 @@ def test_a_fan_out_wider_than_an_array_becomes_several(tmp_path: Path) -> None:
             Step("end", "task", End(), (("join",),)),
         ),
     ).to_json()
-    outline = Outline.from_plan(plan)
+    return Outline.from_plan(plan), plan
+
+
+def test_a_fan_out_wider_than_an_array_becomes_several(tmp_path: Path) -> None:
+    outline, plan = wide()
     commands = InMemory(max_array_size=5)
     run = Simulation(tmp_path, plan, lambda address: next_of(outline, address, lambda a, n: 0), commands)
     run.next_of = lambda address: (
@@ -187,6 +196,73 @@ def test_a_fan_out_wider_than_an_array_becomes_several(tmp_path: Path) -> None:
     join = next(job for job in commands.jobs.values() if job.step == "join")
     assert [kind for kind, _ in join.after] == ["afterok"] * 3
     assert len(run.ran) == 1 + 12 + 12 + 2
+
+
+@settings(max_examples=25)
+@given(FLOWS, st.integers(7, 12))
+def test_a_queue_that_has_room_for_a_few_jobs_is_enough(choice: tuple[int, int], limit: int) -> None:
+    flow = Flow(*choice)
+    with TemporaryDirectory() as folder:
+        commands = InMemory(limit=limit)
+        run = Simulation(Path(folder), flow.plan, flow.next_of, commands, choice[0])
+        refused: list[SlurmError] = []
+        failed: list[BaseException] = []
+
+        def work(step: Callable[..., None], *unit: Any) -> None:
+            try:
+                step(*unit)
+            except SlurmError as error:
+                refused.append(error)
+                if unit:
+                    unit[0].states[unit[1]] = "FAILED"
+            except RunOver:
+                pass  # the others were faster, to the very end
+            except BaseException as error:
+                failed.append(error)
+
+        # This process, which is there for as long as it waits.
+        threads = [threading.Thread(target=work, args=(Submitter(run.journal, commands, {}).begin,))]
+        threads[0].start()
+        until = time.monotonic() + 60
+        while threads or commands.ready():
+            assert time.monotonic() < until, "everybody waits for everybody"
+            for unit in commands.ready():
+                threads.append(threading.Thread(target=work, args=(run.step, *unit), daemon=True))
+                threads[-1].start()
+            threads = [thread for thread in threads if thread.is_alive()]
+            time.sleep(0.001)
+        assert not failed, failed
+        # Where all that are left wait for room, that is said; otherwise everything has run, once.
+        if refused:
+            assert commands.waited
+        else:
+            assert_ran(run, flow)
+
+
+def test_whoever_ends_leaves_a_submission_to_who_waits_for_room(tmp_path: Path) -> None:
+    outline, plan = wide()
+    commands = InMemory(max_array_size=8, limit=9)
+    run = Simulation(tmp_path, plan, lambda address: next_of(outline, address, lambda a, n: 0), commands)
+    run.next_of = lambda address: (
+        Next("foreach", ("x",), 8) if address.step == "start" else next_of(outline, address, lambda a, n: 0)
+    )
+    run.submit()
+    (start,) = commands.ready()
+    # With its own job and the eight of x the queue is full, so it waits with y in hand.
+    waiting = threading.Thread(target=run.step, args=start, daemon=True)
+    waiting.start()
+    until = time.monotonic() + 30
+    while not commands.waited:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    while waiting.is_alive():
+        assert time.monotonic() < until
+        for unit in commands.ready():
+            run.step(*unit)
+        waiting.join(0.01)
+    run.go()
+    assert len(run.ran) == 1 + 8 + 8 + 2
+    assert run.journal.ended is not None and run.journal.ended.state == "done"
 
 
 def test_what_depends_on_a_failed_task_never_runs(tmp_path: Path) -> None:
@@ -210,3 +286,9 @@ def test_parents_that_slurm_has_forgotten_do_not_matter(tmp_path: Path) -> None:
         run.step(*ready[0])
         commands.forgotten = {job.id for job in commands.jobs.values() if set(job.states.values()) == {"COMPLETED"}}
     assert_ran(run, flow)
+
+
+def test_what_slurm_gave_a_job_does_not_reach_the_jobs_that_it_submits() -> None:
+    mine = {"CUDA_VISIBLE_DEVICES": "1", "PATH": "/bin", "FLOWC_SLURM_INDEX": "3"}
+    assert task_environment(mine) == {"CUDA_VISIBLE_DEVICES": "1", "PATH": "/bin"}
+    assert task_environment({**mine, "SLURM_JOB_ID": "4"}) == {"PATH": "/bin"}

@@ -226,6 +226,33 @@ def test_an_early_warning_gives_the_job_back_to_slurm(tmp_path: Path) -> None:
     assert job.journal.failed(Address("start"), [0]) == 0
 
 
+def test_a_failure_is_still_caught_once_the_early_warning_has_come(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)", "@catch(var='why')")
+    process = job.start()
+    job.until_at_work()
+    process.send_signal(signal.SIGUSR1)
+    assert job.finish(process) == 0, job.said
+    assert job.journal.ended is None and job.states[-1] == "done"
+
+
+def test_what_a_step_leaves_open_is_written_and_what_it_closes_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "left-open"
+    what = f"global left; left = open({str(file)!r}, 'w'); left.write('all of it'); os.close(1); sys.stdout = None"
+    job = Supervised(tmp_path, what)
+    assert job.finish(job.start()) == 0, job.said
+    assert file.read_text() == "all of it" and job.states == ["done"]
+
+
+def test_an_error_of_the_job_itself_ends_the_run(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "")
+    # Nothing can be written where the attempt belongs.
+    place = tmp_path / "store" / job.run.prefix / "start"
+    place.mkdir(parents=True)
+    (place / "_").write_text("")
+    assert job.finish(job.start()) == 1
+    assert job.journal.ended is not None and job.journal.ended.state == "failed", job.said
+
+
 def test_a_run_that_has_ended_begins_nothing(tmp_path: Path) -> None:
     job = Supervised(tmp_path, "")
     job.journal.end("interrupted", time.time())
