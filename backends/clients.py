@@ -113,8 +113,8 @@ class Client(Protocol):
     def wait(self, run: Run, tell: Tell) -> RunStatus:
         """Follow a run to its end."""
 
-    def cancel(self, run: Run, *, force: bool, tell: Tell) -> None:
-        """End a run that is under way; with ``force`` whatever it takes."""
+    def cancel(self, run: Run, *, force: bool, tell: Tell) -> bool | None:
+        """End a run that is under way; with ``force`` whatever it takes. False where it was asked, and goes on yet."""
 
 
 @runtime_checkable

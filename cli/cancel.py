@@ -36,9 +36,11 @@ def command(
         print(f"run {found.prefix} has ended already: it is {state}", file=sys.stderr)
         if not force:
             return 0
-    client.cancel(found, force=force, tell=lambda line: print(line, file=sys.stderr))
+    ended = client.cancel(found, force=force, tell=lambda line: print(line, file=sys.stderr))
     if state != "running":
         return 0
+    if ended is False:
+        return 1
     print(f"run {found.prefix} is cancelled", file=sys.stderr)
     resume = resume_command(invocation, found)
     if resume:

@@ -118,7 +118,8 @@ def follow(invocation: Invocation, client: Client, run: Run, where: Where) -> in
     try:
         status = client.wait(run, lambda line: None if invocation.quiet else print(line, file=sys.stderr))
     except KeyboardInterrupt:
-        words = where.words if run.info is None else ()
+        here = replace(where, namespace=run.namespace or where.namespace)
+        words = here.words if run.info is None else ()
         cancel = invocation.command("cancel", run.prefix, *words)
         print(f"\nflowc: the run goes on; to end it: {cancel}", file=sys.stderr)
         return 130

@@ -124,7 +124,9 @@ def submit(
 
     assert compilation.loaded is not None and where.target is not None
     client = connect(invocation, where)
-    files = files_for(invocation, compilation, where.target, code=code, namespace=where.namespace)
+    # What is deployed runs, in the image that deploy was given; its code alone is compared with these files.
+    image = "as-deployed" if code == "image" and where.target == "argo" else None
+    files = files_for(invocation, compilation, where.target, code=code, image=image, namespace=where.namespace)
     source = os.path.abspath(compilation.loaded.file)
     order = Order(files, given or {}, parameters, source, tags, origin, first, max_num_splits)
     run = client.submit(order, lambda line: print(f"flowc: note: {line}", file=sys.stderr))

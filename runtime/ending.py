@@ -28,8 +28,8 @@ from .runs import DONE, FAILED, INTERRUPTED, RUNNING, RunInfo, RunStatus, read_r
 from .task import DONE_CODE
 
 _GOOD, _BAD = ("Succeeded",), ("Failed", "Error")
-_SHUTDOWN = "shutdown with strategy"
-"""What Argo says of a node that ended because somebody stopped or terminated the workflow."""
+_SHUTDOWN = ("shutdown with strategy", "Stopped with strategy")
+"""What Argo says of a node that ended because somebody stopped or terminated the workflow: of a pod, of its retries."""
 
 
 def end(
@@ -86,7 +86,10 @@ class Told(NamedTuple):
 
 
 def told() -> tuple[Told, ...]:
-    """What FLOWC_FAILURES says, oldest first; nothing where it is not set or cannot be read."""
+    """What FLOWC_FAILURES says, oldest first; nothing where it is not set or cannot be read.
+
+    Of a list that is cut off, what is whole; that the workflow was shut down is also seen in the rest.
+    """
     text = os.environ.get(contract.FAILURES) or "[]"
     try:
         data = json.loads(text if text.lstrip()[:1] in ("[", '"') else base64.b64decode(text, validate=True))
@@ -94,8 +97,25 @@ def told() -> tuple[Told, ...]:
         data = json.loads(data) if isinstance(data, str) else data
         found = [_told(item) for item in data]
     except (ValueError, binascii.Error, TypeError, AttributeError):
-        return ()
+        found = list(_salvaged(text))
     return tuple(sorted(found, key=lambda item: item.finished))
+
+
+def _salvaged(text: str) -> Iterator[Told]:
+    """The whole objects at the beginning of a list that cannot be read to its end."""
+    if text.lstrip()[:1] == '"':
+        text = re.sub(r'\\(["\\])', r"\1", text.lstrip()[1:])  # the text within the text
+    decoder, at = json.JSONDecoder(), text.find("{")
+    while at >= 0:
+        try:
+            item, end = decoder.raw_decode(text, at)
+        except ValueError:
+            break
+        yield _told(item)
+        at = text.find("{", end)
+    mark = next((mark for mark in _SHUTDOWN if at >= 0 and mark in text[at:]), None)
+    if mark is not None:
+        yield Told("", f"Argo's list of failures is cut off; it tells of: {mark}", "")
 
 
 def _told(item: Mapping[str, Any]) -> Told:
@@ -134,7 +154,7 @@ def first_failure(datastore: Datastore, run: RunInfo, said: tuple[Told, ...]) ->
             silent.append(
                 Failure(str(address), attempt, PROCESS_FAILURE, message, last_lines=said_last(datastore, folder))
             )
-    stopped = [item.message for item in said if _SHUTDOWN in item.message]
+    stopped = [item.message for item in said if any(mark in item.message for mark in _SHUTDOWN)]
     if stopped or any(item[1].type == TIMEOUT for item in recorded):
         # A gang tells that it was asked to end; that was not its failure.
         recorded = [item for item in recorded if item[1].type != PREEMPTED]

@@ -21,6 +21,8 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, sign
 _CHUNK = 1 << 16
 _DRAIN = 1.0
 """Seconds in which output is still awaited after the task ended: a process that it left may hold the pipe for ever."""
+_DRAINED = 5.0
+"""Seconds after the task's end in which its last output is read: a process that it left may also write for ever."""
 
 
 def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -> None:
@@ -42,7 +44,8 @@ def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -
     os.set_blocking(wake, False)
     os.set_blocking(wakened, False)
     # Blocked until both know what to do with them: none is lost, and none hits the child as the parent's.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    blocked = (*_FORWARDED, signal.SIGCHLD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     child = os.fork()
     if child == 0:
         os.close(wake)
@@ -51,7 +54,7 @@ def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -
             os.close(read)
             os.dup2(write, number)
             os.close(write)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         return
     for _, write in pipes:
         os.close(write)
@@ -59,10 +62,14 @@ def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for each in _FORWARDED:
         signal.signal(each, lambda number, frame: _hand_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
     code = 1
     try:
         code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)}, limit)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
     finally:
         for copy in copies:
             try:
@@ -82,10 +89,11 @@ def _hand_on(child: int, number: int) -> None:
 def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]], limit: Optional[TimeLimit]) -> int:
     """Copy output and reap until the child has ended; its exit code."""
     ended = None
+    until = 0.0
     clock = _Clock(child, limit)
     while ended is None or streams:
         ready, _, _ = select.select([wake, *streams], [], [], clock.left() if ended is None else _DRAIN)
-        if ended is not None and not ready:
+        if ended is not None and (not ready or time.monotonic() > until):
             break
         for fd in ready:
             if fd != wake:
@@ -99,6 +107,8 @@ def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]], limi
         if wake in ready:
             os.read(wake, _CHUNK)
             ended = _reap(child, ended)
+            if ended is not None and not until:
+                until = time.monotonic() + _DRAINED
         if ended is None:
             clock.look()
     code = os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else 128 + os.WTERMSIG(ended)

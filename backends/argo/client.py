@@ -14,7 +14,7 @@ from ..clients import Access, Look, Order, Run, Tell
 from .cluster import pods
 from .cluster.connection import Cluster, Object
 from .cluster.deploying import deploy, template_of
-from .cluster.errors import ClusterError
+from .cluster.errors import PATIENCE, ClusterError, patiently
 from .cluster.nodes import FLOW_LABEL, RUN_LABEL, RunningFlow
 from .cluster.submitting import submit
 from .names import flow_object
@@ -24,6 +24,9 @@ _WATCH = 240
 
 _GOING = 120.0
 """Seconds in which a workflow that was stopped has ended: pods have their grace, then the exit handler runs."""
+
+_TERMINATED = 20.0
+"""The same of one that was terminated: until then its controller may still create a JobSet."""
 
 _LAST = 20
 
@@ -75,6 +78,7 @@ class ArgoClient:
         if name not in ("", "latest") and pods.name_is_legal(name):
             workflow = self._cluster.get("Workflow", name)
             if workflow is not None:
+                self._check_flow(workflow, head if slash else flow)
                 return self._run(self._flow_of(workflow))
         if slash and name != "latest":
             raise RunError(f"there is no run {text}: namespace {self._cluster.namespace} has no Workflow {name}{_GONE}")
@@ -88,6 +92,21 @@ class ArgoClient:
                 f"(--namespace, --context){_GONE}"
             )
         return self._run(self._flow_of(max(found, key=lambda item: str(item["metadata"].get("creationTimestamp")))))
+
+    def _check_flow(self, workflow: Object, flow: str | None) -> None:
+        """Raise a `RunError` unless a Workflow is of flowc's, and of the flow, if one is named."""
+        name = workflow["metadata"]["name"]
+        label = (workflow["metadata"].get("labels") or {}).get(FLOW_LABEL)
+        if label is None:
+            raise RunError(
+                f"Workflow {name} in namespace {self._cluster.namespace} is no run of flowc's: it has no label "
+                f"{FLOW_LABEL}; argo and kubectl see to it"
+            )
+        if flow is not None and label != flow_object(flow):
+            raise RunError(
+                f"there is no run {flow}/{name}: Workflow {name} in namespace {self._cluster.namespace} is of another "
+                f"flow ({label})"
+            )
 
     def _run(self, flow: RunningFlow, order: Order | None = None) -> Run:
         name = flow.flow
@@ -160,13 +179,19 @@ class ArgoClient:
             found += pods.jobset_problems(jobsets, there, time.time())
         return found
 
-    def _jobsets(self, name: str) -> list[Object]:
-        """Those of a run that are there, and not on their way out."""
+    def _jobsets(self, name: str, *, must: bool = False) -> list[Object]:
+        """Those of a run that are there, and not on their way out; none without the right to see them, unless one must.
+
+        Raises
+        ------
+        ClusterError
+            If they cannot be listed.
+        """
         try:
             found = self._cluster.listed("JobSet", f"{RUN_LABEL}={name}")
             return [item for item in found if not item["metadata"].get("deletionTimestamp")]
         except ClusterError as error:
-            if error.status in (403, 404):
+            if error.status == 404 or (error.status == 403 and not must):
                 return []
             raise
 
@@ -225,15 +250,16 @@ class ArgoClient:
                 return self._status(run, flow)
             flow = self._next(run, flow, _WATCH)
 
-    def _next(self, run: Run, flow: RunningFlow, seconds: int) -> RunningFlow:
-        """The Workflow once it has changed, or after some time."""
+    def _next(self, run: Run, flow: RunningFlow, seconds: int, patience: float = PATIENCE) -> RunningFlow:
+        """The Workflow once it has changed, or after some time; ``patience`` as `patiently` has it."""
         began = time.monotonic()
         version = str(flow.workflow["metadata"].get("resourceVersion") or "")
-        for changed in self._cluster.watch("Workflow", run.run_id, version, seconds):
+        changed = patiently(lambda: next(self._cluster.watch("Workflow", run.run_id, version, seconds), None), patience)
+        if changed is not None:
             return RunningFlow(changed, flow.spec)
         if time.monotonic() - began < 1:
             time.sleep(1)  # the server ends watches at once
-        return self._read(run)
+        return patiently(lambda: self._read(run), patience)
 
     def _news(self, flow: RunningFlow) -> list[str]:
         out = [f"{task.address} is {task.state}" for task in flow.tasks() if task.state != "waiting"]
@@ -242,32 +268,61 @@ class ArgoClient:
 
     # Ending ----------------------------------------------------------------------------------------------------------
 
-    def cancel(self, run: Run, *, force: bool, tell: Tell) -> None:
-        """Stop the Workflow, so that its exit handler records the end and removes the JobSets.
+    def cancel(self, run: Run, *, force: bool, tell: Tell) -> bool:
+        """Stop the Workflow, so that its exit handler records the end and removes the JobSets; whether it has ended.
 
         With ``force`` it is terminated: no exit handler runs, so the JobSets are deleted from here.
+
+        Raises
+        ------
+        ClusterError
+            If the cluster refuses; with ``force`` also if the JobSets cannot be seen or deleted.
         """
         flow = self._read(run)
         name = flow.name
         if not flow.ended:
             self._cluster.merge("Workflow", name, {"spec": {"shutdown": "Terminate" if force else "Stop"}})
         if force:
-            self._remove_jobsets(name, tell)
-            self._record_interruption(run, flow)
-            return
-        until = time.monotonic() + _GOING
-        while not flow.ended and time.monotonic() < until:
-            flow = self._next(run, flow, max(1, int(until - time.monotonic())))
+            try:
+                self._remove_jobsets(flow, tell)
+                if not flow.ended:
+                    flow = self._ended_within(_TERMINATED, run, flow)
+                    self._remove_jobsets(flow, tell)  # what was being created meanwhile
+            finally:
+                self._record_interruption(run, flow)
+            if not flow.ended:
+                tell(f"the workflow was terminated and has not ended for {_TERMINATED:g} s; is Argo's controller up?")
+            return flow.ended
+        flow = self._ended_within(_GOING, run, flow)
         if not flow.ended:
-            tell(f"the workflow has not ended within {_GOING:g} s; flowc cancel --force does not wait for it")
-        left_over = [item["metadata"]["name"] for item in self._jobsets(name)]
+            tell(f"the workflow has not ended within {_GOING:g} s; flowc cancel --force does not wait for its steps")
+        try:
+            left_over = [item["metadata"]["name"] for item in self._jobsets(name, must=flow.may_have_gangs)]
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+            tell(f"whether JobSets are left cannot be seen from here: {error}")
+            left_over = []
         if left_over:
             tell(f"these JobSets are still there: {' '.join(left_over)}; flowc cancel --force removes them")
+        return flow.ended
 
-    def _remove_jobsets(self, name: str, tell: Tell) -> None:
-        for jobset in self._jobsets(name):
-            self._cluster.delete("JobSet", jobset["metadata"]["name"])
-            tell(f"deleted JobSet {jobset['metadata']['name']}")
+    def _ended_within(self, seconds: float, run: Run, flow: RunningFlow) -> RunningFlow:
+        """The Workflow once it has ended, or after some seconds."""
+        until = time.monotonic() + seconds
+        while not flow.ended and (left := until - time.monotonic()) > 0:
+            flow = self._next(run, flow, max(1, int(left)), left)
+        return flow
+
+    def _remove_jobsets(self, flow: RunningFlow, tell: Tell) -> None:
+        try:
+            for jobset in self._jobsets(flow.name, must=flow.may_have_gangs):
+                self._cluster.delete("JobSet", jobset["metadata"]["name"])
+                tell(f"deleted JobSet {jobset['metadata']['name']}")
+        except ClusterError as error:
+            raise ClusterError(
+                f"workflow {flow.name} is terminated, and its JobSets may run on: {error}", error.status
+            ) from None
 
     def _record_interruption(self, run: Run, flow: RunningFlow) -> None:
         """Nothing in the cluster writes down that a run was terminated; where its records can be reached, this does."""
@@ -285,9 +340,11 @@ class ArgoClient:
     ) -> None:
         """What the pods that are still there have printed."""
         if follow:
-            seen = pods.follow_logs(
-                self._cluster, run.run_id, task, attempt=attempt, write=write, over=lambda: self._read(run).ended
-            )
+
+            def over() -> bool:
+                return patiently(lambda: self._read(run)).ended
+
+            seen = pods.follow_logs(self._cluster, run.run_id, task, attempt=attempt, write=write, over=over)
         else:
             seen = pods.copy_logs(self._cluster, run.run_id, task, attempt=attempt, write=write)
         if not seen:

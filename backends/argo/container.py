@@ -142,16 +142,14 @@ def secrets(step: Step) -> list[str]:
 # Volumes -------------------------------------------------------------------------------------------------------------
 
 
-def mounts(site: Site, step: Step | None) -> list[dict[str, Any]]:
+def mounts(site: Site, step: Step) -> list[dict[str, Any]]:
     """``volumeMounts``: the code, the datastore's claim, and what the step asks for."""
     out: list[dict[str, Any]] = []
     if site.code.maps:
         out.append({"name": VOLUME, "mountPath": CODE, "readOnly": True})
     if site.store.claim:
         out.append({"name": "data", "mountPath": MOUNT})
-    if step is not None:
-        out += [{"name": item["name"], "mountPath": path} for item, path in _own(step)]
-    return out
+    return out + [{"name": item["name"], "mountPath": path} for item, path in _own(step)]
 
 
 def own_volumes(step: Step) -> list[dict[str, Any]]:

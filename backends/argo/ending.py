@@ -9,13 +9,19 @@ import json
 from typing import Any
 
 from ...runtime import contract
-from .container import beginning_env, flow_env, mounts
+from .container import beginning_env, container, flow_env, labels, own_volumes, placement, step_annotations
 from .packages import requirements
 from .site import Site
 
 TEMPLATE = "on-exit"
 RECORD = "record-end"
 DELETE = "delete-jobsets"
+
+_RECORD_SECONDS, _DELETE_SECONDS = "900", "300"
+"""How long an attempt may take: an image that cannot be pulled must not keep the Workflow from ending."""
+
+_FAILURES = "{{=sprig.trunc(60000, workflow.failures)}}"
+"""One variable holds 128 KiB at most, and of thousands of failed items Argo tells more than that."""
 
 
 def ending_templates(site: Site) -> list[dict[str, Any]]:
@@ -26,30 +32,40 @@ def ending_templates(site: Site) -> list[dict[str, Any]]:
 
 
 def _record(site: Site) -> dict[str, Any]:
-    env = dict(flow_env(site)) | dict(beginning_env(site)) | {contract.FAILURES: "{{workflow.failures}}"}
-    wanted = requirements(site.plan, site.plan[site.plan.first])
+    """Has what the first step has, but for its devices and amounts.
+
+    It may have to load the flow and to create the run, too, and only there are the image, the credentials of the
+    datastore and what the cluster insists on known to be right.
+    """
+    first = site.plan[site.plan.first]
+    env = dict(flow_env(site)) | dict(beginning_env(site)) | {contract.FAILURES: _FAILURES}
+    wanted = requirements(site.plan, first)
     if wanted:
-        # It may have to load the flow, as the first step does.
         env[contract.PACKAGES] = json.dumps(wanted)
-    return {
+    runs = container(site, first, ["end", "--status", "{{workflow.status}}"], env, devices=False)
+    runs["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}}
+    runs.pop("ports", None)
+    marks = {name: text for name, text in labels(site, first).items() if name != "flowc/step"}
+    metadata: dict[str, Any] = {"labels": marks}
+    if step_annotations(first):
+        metadata["annotations"] = step_annotations(first)
+    out: dict[str, Any] = {
         "name": RECORD,
         "retryStrategy": {"limit": "3", "retryPolicy": "Always"},
-        "metadata": {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}},
-        "container": {
-            "image": site.image,
-            "command": ["python", *site.code.command],
-            "args": ["end", "--status", "{{workflow.status}}"],
-            "env": [{"name": name, "value": text} for name, text in sorted(env.items())],
-            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
-            "volumeMounts": mounts(site, None),
-        },
+        "activeDeadlineSeconds": _RECORD_SECONDS,
+        "metadata": metadata,
+        **placement(first),
     }
+    if own_volumes(first):
+        out["volumes"] = own_volumes(first)
+    return {**out, "container": runs}
 
 
 def _delete(site: Site) -> dict[str, Any]:
     return {
         "name": DELETE,
         "retryStrategy": {"limit": "3", "retryPolicy": "Always"},
+        "activeDeadlineSeconds": _DELETE_SECONDS,
         "metadata": {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}},
         "resource": {
             "action": "delete",

@@ -107,6 +107,9 @@ def _pod(site: Site, step: Step) -> dict[str, Any]:
         "serviceAccountName": site.name,
         **placement(step),
     }
+    if not options.given(step).get("service_account"):
+        # Ranks ask nothing of Kubernetes, and the flow's own account may delete every JobSet.
+        spec["automountServiceAccountToken"] = False
     if pull_secrets(site):
         spec["imagePullSecrets"] = pull_secrets(site)
     spec["containers"] = [ranks]

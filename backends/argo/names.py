@@ -79,7 +79,3 @@ class Names:
             name = shortened(f"{plain}-{number}")
         self._taken.add(name)
         return name
-
-    def taken(self) -> frozenset[str]:
-        """Every name that was given out."""
-        return frozenset(self._taken)

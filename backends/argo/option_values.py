@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Any
 
@@ -94,7 +95,16 @@ def bad_path(value: Any) -> str | None:
 
 def bad_claims(values: Any) -> str | None:
     """Unless they are claims and their paths."""
-    return next(filter(None, [*map(bad_subdomain, values), *map(bad_path, values.values())]), None)
+    found = [*map(bad_subdomain, values), *map(bad_path, values.values()), *map(_bad_share, values.values())]
+    return next(filter(None, found), None)
+
+
+def _bad_share(value: Any) -> str | None:
+    """Unless pods may share what is mounted there; below /tmp/flowc each has files of its own."""
+    path = f"/{posixpath.normpath(str(value)).lstrip('/')}"
+    if path in ("/tmp", "/tmp/flowc") or path.startswith("/tmp/flowc/"):  # noqa: S108
+        return f"flowc keeps files of each pod at {value!r}; mount it elsewhere"
+    return None
 
 
 def _camel(name: str) -> str:

@@ -193,11 +193,27 @@ def _templates(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"template {item['name']}: {problem}"
         if (step.catch is not None) != ((step.name, True) in seen):
             yield f"step {step.name} is caught in one place only"
+    first = seen.get((plan.first, False))
+    if first is not None:
+        yield from _end(plan, first, by_name)
     unknown = sorted(set(step_of.values()) - {step.name for step in plan.steps})
     if unknown:
         yield f"templates run {', '.join(unknown)}, which are no steps of the flow"
         return
     yield from _ways(plan, spec["entrypoint"], dags, step_of, by_name)
+
+
+def _end(plan: Plan, first: Mapping[str, Any], by_name: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the end is recorded with what the first step has to reach the datastore, and to load the flow."""
+    for name, item in by_name.items():
+        container, other = item.get("container", {}), first.get("container", {})
+        if container.get("args", [""])[0] != "end":
+            continue
+        keys = ("image", "command", "envFrom", "securityContext")
+        fields = [key for key in keys if container.get(key) != other.get(key)]
+        fields += [key for key in ("serviceAccountName", "volumes") if item.get(key) != first.get(key)]
+        for field in fields:
+            yield f"template {name}: its {field} is not that of step {plan.first}"
 
 
 def _ways(

@@ -25,6 +25,9 @@ from .dag import INDEX
 from .jobset import manifest, step_deadline
 from .site import Site
 
+_STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""Keeps autoscalers from moving the pod by which Argo watches a JobSet: with it lost, a retry would begin beside it."""
+
 
 def step_templates(site: Site) -> Iterator[dict[str, Any]]:
     """The template of each step, and of each caught one the template that goes on."""
@@ -71,7 +74,7 @@ def _gang(site: Site, step: Step) -> dict[str, Any]:
     if strategy:
         out["retryStrategy"] = strategy
     out["activeDeadlineSeconds"] = str(step_deadline(step))
-    out["metadata"] = {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}}
+    out["metadata"] = {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}, "annotations": dict(_STAYS)}
     out["resource"] = {
         "action": "create",
         "setOwnerReference": True,

@@ -12,7 +12,6 @@ MOUNT = "/flowc/data"
 DEFAULT = "pvc://flowc"
 """The datastore of flows that are compiled without one: a claim named flowc, which many pods may write to at once."""
 
-VOLUME = "data"
 _CLAIM = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _FOLDER = r"[A-Za-z0-9._/-]*"
 

@@ -20,7 +20,7 @@ Path = tuple[str, ...]
 _DOTTED = r"[A-Za-z_$][A-Za-z0-9_]*(?:\.[A-Za-z_$][A-Za-z0-9_]*)*"
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _SIMPLE = re.compile(r"[ \t]*([A-Za-z0-9_\-/%]+(?:\.[A-Za-z0-9_\-/%]+)*)[ \t]*")
-_CALL = re.compile(rf"({_DOTTED})\(({_DOTTED})\)(?: [+-] [0-9]+)?")
+_CALL = re.compile(rf"({_DOTTED})\(([0-9]+, )?({_DOTTED})\)(?: [+-] [0-9]+)?")
 _WORDS = frozenset(["true", "false", "nil", "not", "in", "and", "or", "contains", "matches", "startsWith", "endsWith"])
 _TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)(?:\.([A-Za-z]+))?")
 _DEPENDS = re.compile(rf"{_TASK.pattern}(?: && {_TASK.pattern})*")
@@ -99,8 +99,8 @@ def read_expression(text: str) -> Expression:
         If it is none.
     """
     found = _CALL.fullmatch(text)
-    if found and not _WORDS.intersection(found[1].split(".") + found[2].split(".")):
-        return Expression([tuple(found[2].split("."))], [(found[1], 1)])
+    if found and not _WORDS.intersection(found[1].split(".") + found[3].split(".")):
+        return Expression([tuple(found[3].split("."))], [(found[1], 2 if found[2] else 1)])
     return read_expression_by_grammar(text)
 
 

@@ -15,6 +15,11 @@ import flowc.cli
 import pytest
 from argo_api import ArgoApi
 from argo_cluster import Cluster
+from flowc.backends.argo.client import ArgoClient
+from flowc.backends.clients import Access, Run
+from flowc.cli.elsewhere import Where, follow
+from flowc.cli.invocation import Invocation
+from flowc.runtime.runs import RunStatus
 from hosts_lab import require_lab
 
 FAN = """
@@ -97,6 +102,7 @@ def lab(shared: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     yield shared
     shared.api.denied.clear()
     shared.api.absent.clear()
+    shared.api.busy = 0
     shared.cluster.place.held_images.clear()
     shared.api.write_kubeconfig("a token of the lab")
 
@@ -281,8 +287,10 @@ def test_rights_that_one_cannot_grant() -> None:
 
 
 def test_a_run_from_its_beginning_to_its_end(lab: Lab, deployed: str, flowc_: Flowc) -> None:
+    lab.api.busy = 1  # waiting goes on
     code, out, said = flowc_("submit", deployed, "--width", "3", "--loud", "--wait", "--run-id-file", "id")
     name = out.strip()
+    assert lab.api.busy == 0
     assert code == 0 and name.startswith("fanflow-") and Path("id").read_text() == name
     assert "work/2 is done" in said and said.rstrip().endswith(f"run FanFlow/{name} is done")
     body = lab.api.objects.get("workflows", name)
@@ -305,6 +313,20 @@ def test_a_run_from_its_beginning_to_its_end(lab: Lab, deployed: str, flowc_: Fl
     assert code == 2 and f"there is no pod of work/7 of run FanFlow/{name}" in said
     code, _, said = flowc_("cancel", name)
     assert code == 0 and "has ended already: it is done" in said
+    code, _, said = flowc_("status", f"OtherFlow/{name}")
+    assert code == 2 and f"there is no run OtherFlow/{name}" in said and "of another flow (fanflow)" in said
+
+
+def test_code_that_was_deployed_in_another_way_is_not_said_to_differ(lab: Lab, flowc_: Flowc) -> None:
+    file = lab.file("way", FAN.replace("FanFlow", "WayFlow"))
+    image = ["--code", "image"]
+    assert flowc_("deploy", file, *image, "--image", "registry/flow:1")[0] == 0
+    lab.cluster.place.held_images["registry/flow:1"] = ("ImagePullBackOff", "there is none")
+    for words, told in (([], True), (image, False)):
+        code, out, said = flowc_("submit", file, *words)
+        assert code == 0 and "differ from what is deployed" not in said
+        assert ("deployed with another --code" in said) == told
+        assert flowc_("cancel", out.strip(), "--force")[0] == 0
 
 
 def test_what_cannot_be_submitted(lab: Lab, deployed: str, flowc_: Flowc) -> None:
@@ -385,9 +407,28 @@ def test_a_gang_is_looked_at_and_cancelled(lab: Lab, flowc_: Flowc) -> None:
 
 
 @pytest.mark.slow
+def test_what_cannot_be_seen_of_a_gang_is_told(lab: Lab, flowc_: Flowc, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = lab.file("unseen", GANG.replace("GangFlow", "UnseenFlow"))
+    assert flowc_("deploy", file)[0] == 0
+    name = flowc_("submit", file)[1].strip()
+    until(functools.partial(both_ranks_are_up, lab, name))
+    monkeypatch.setattr("flowc.backends.argo.client._GOING", 0.0)
+    lab.api.denied.add(("list", "jobsets"))
+    code, _, said = flowc_("cancel", name)
+    assert code == 1 and "has not ended within 0 s" in said and "is cancelled" not in said
+    assert "whether JobSets are left cannot be seen from here" in said
+    code, _, said = flowc_("cancel", name, "--force")
+    assert code == 2 and "its JobSets may run on: cannot list JobSets" in said
+    lab.api.denied.clear()
+    assert flowc_("cancel", name, "--force")[0] == 0 and not lab.api.read("jobsets")
+    lab.api.runs[name].join(30)
+
+
+@pytest.mark.slow
 def test_following_ends_with_the_run(lab: Lab, flowc_: Flowc, capfd: pytest.CaptureFixture[str]) -> None:
-    """A gang that is stopped by somebody else while its logs and its end are waited for."""
-    file = lab.file("followed", GANG.replace("GangFlow", "FollowedFlow"))
+    """A gang that is stopped by somebody else while its logs and its end are waited for; it would be tried again."""
+    text = GANG.replace("GangFlow", "FollowedFlow").replace("import FlowSpec", "import FlowSpec, retry")
+    file = lab.file("followed", text.replace("@parallel", "@retry(times=1)\n    @parallel"))
     assert flowc_("deploy", file)[0] == 0
     name = flowc_("submit", file)[1].strip()
 
@@ -402,4 +443,14 @@ def test_following_ends_with_the_run(lab: Lab, flowc_: Flowc, capfd: pytest.Capt
     stopper.join()
     assert code == 0 and {"train/0 | rank 0 is here", "train/1 | rank 1 is here"} <= set(out.splitlines())
     code, _, said = flowc_("status", name)
-    assert code == 130 and "the run was interrupted: workflow shutdown with strategy" in said
+    assert code == 130 and "the run was interrupted: Stopped with strategy 'Stop'" in said
+
+
+def test_the_hint_after_an_interruption_names_the_flow_s_namespace(capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(ArgoClient):
+        def wait(self, run: Run, tell: Callable[[str], None]) -> RunStatus:
+            raise KeyboardInterrupt
+
+    run = Run("AwayFlow", "awayflow-x", "argo", namespace="away")
+    assert follow(Invocation(), Interrupted(Access("x")), run, Where("argo")) == 130
+    assert "flowc cancel AwayFlow/awayflow-x --target argo --namespace away" in capsys.readouterr().err

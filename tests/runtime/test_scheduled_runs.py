@@ -398,6 +398,23 @@ sys.exit(7)
     assert subprocess.run([*PID_NAMESPACE, sys.executable, "-c", killed]).returncode == 137
 
 
+@pytest.mark.slow
+def test_the_first_process_does_not_wait_for_what_writes_for_ever(tmp_path: Path) -> None:
+    script = """
+import subprocess, sys
+from flowc.runtime.first_process import attend
+attend([open(sys.argv[1], "wb"), open(sys.argv[2], "wb")])
+subprocess.Popen(["sh", "-c", "for i in $(seq 300); do echo still here; sleep 0.1; done"], start_new_session=True)
+print("done", flush=True)
+sys.exit(7)
+"""
+    began = time.monotonic()
+    words = [sys.executable, "-c", script, str(tmp_path / "out"), str(tmp_path / "err")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        assert process.wait(20) == 7 and time.monotonic() - began < 15
+    assert "done\n" in (tmp_path / "out").read_text()
+
+
 # What a task runs in --------------------------------------------------------------------------------------------------
 
 

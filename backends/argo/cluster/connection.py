@@ -145,7 +145,9 @@ class Cluster:
             more["tailLines"] = str(tail)
         with self._asking(f"read the log of pod {pod}"):
             try:
-                answer = self._request("GET", "Pod", f"{pod}/log", wait=3600 if follow else _TIMES[1], **more)
+                # A task may be silent for days.
+                wait = None if follow else _TIMES[1]
+                answer = self._request("GET", "Pod", f"{pod}/log", wait=wait, **more)
             except ApiException as error:
                 if error.status in (400, 404):
                     return
@@ -187,7 +189,7 @@ class Cluster:
         *,
         body: Any = None,
         content_type: str = "application/json",
-        wait: float = _TIMES[1],
+        wait: float | None = _TIMES[1],
         **query: str,
     ) -> Any:
         """One request; the answer as it comes. The client's typed methods would check it against the version of the API
@@ -233,7 +235,7 @@ def _connect(context: str | None) -> tuple[Any, str, str]:
 
     where = os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
-        contexts, current = config.list_kube_config_contexts(where)
+        contexts, current = _contexts(where, context)
         names = [item["name"] for item in contexts]
         if context is not None and context not in names:
             raise ClusterError(f"the kubeconfig has no context {context!r}; it has {', '.join(names)}")
@@ -251,10 +253,32 @@ def _connect(context: str | None) -> tuple[Any, str, str]:
         raise ClusterError(f"the kubeconfig {where} cannot be read: {type(error).__name__} {error}") from None
 
 
+def _contexts(where: str, context: str | None) -> tuple[list[Any], Any]:
+    """The contexts of a kubeconfig, and the current one."""
+    from kubernetes import config
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    try:
+        contexts, current = config.list_kube_config_contexts(where)
+        return list(contexts), current
+    except config.ConfigException:
+        merged = KubeConfigMerger(where).config
+        if context is None or merged is None:
+            raise
+        # It has no current context, which is no mistake where one is named.
+        return [item.value for item in merged["contexts"]], None
+
+
 def _inside() -> tuple[Any, str, str]:
     """The cluster whose pod this runs in."""
     from kubernetes import client, config
 
-    config.load_incluster_config()
-    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
-        return client.ApiClient(), file.read().strip(), "the cluster that this runs in"
+    try:
+        config.load_incluster_config()
+        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as file:
+            return client.ApiClient(), file.read().strip(), "the cluster that this runs in"
+    except (config.ConfigException, OSError) as error:
+        raise ClusterError(
+            f"there is no cluster to talk to: there is no kubeconfig, and this pod cannot talk to its own ({error}); "
+            "give it a service account whose token is mounted, or set KUBECONFIG"
+        ) from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ....dsl.errors import FlowcError
 
@@ -17,6 +18,14 @@ _INSTALL = {
     "jobset.x-k8s.io": ("JobSet", "https://jobset.sigs.k8s.io/docs/installation/"),
 }
 _LONGEST = 600
+_PASSING = (0, 429, 500, 502, 503, 504)
+"""Statuses of a server that is out of reach, too busy, or being moved: a later answer may be another one."""
+
+PATIENCE = 600.0
+"""Seconds in a row without an answer after which what waits for a run gives up."""
+
+_PAUSES = (2.0, 30.0)
+T = TypeVar("T")
 
 
 class ClusterError(FlowcError):
@@ -31,6 +40,25 @@ class ClusterError(FlowcError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+def patiently(ask: Callable[[], T], patience: float = PATIENCE) -> T:
+    """What a question is answered, asked again for some seconds while the cluster is out of reach or too busy.
+
+    Raises
+    ------
+    ClusterError
+        The last one, once patience is at its end; any other at once.
+    """
+    pause, until = _PAUSES[0], time.monotonic() + patience
+    while True:
+        try:
+            return ask()
+        except ClusterError as error:
+            if error.status not in _PASSING or time.monotonic() + pause > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSES[1])
 
 
 @contextmanager

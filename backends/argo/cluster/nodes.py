@@ -25,7 +25,9 @@ RUN_LABEL = "flowc/run"
 _ENDED = ("Succeeded", "Failed", "Error")
 _BAD = ("Failed", "Error")
 _NO_STEP = ("Skipped", "Omitted")
-_SHUTDOWN = "shutdown with strategy"
+_SHUTDOWN = ("shutdown with strategy", "Stopped with strategy")
+"""What Argo says of what ended because the Workflow was shut down: of pods, and of nodes of type Retry."""
+
 _STATES = {"Succeeded": "done", "Failed": "failed", "Error": "failed", "Running": "running"}
 _ORDER = ("done", "running", "waiting", "failed", "caught")
 _EXIT = re.compile(r"exit code ([0-9]+)")
@@ -132,6 +134,11 @@ class RunningFlow:
                 out[str(template["name"])] = made
         return out
 
+    @property
+    def may_have_gangs(self) -> bool:
+        """Whether any step is a gang, as far as its templates are known."""
+        return not self.templates or any(made.gang for made in self.templates.values())
+
     def tasks(self) -> Iterator[Task]:
         """Every task that was begun or waits to be, in the order in which Argo made them."""
         attempts = {
@@ -182,8 +189,7 @@ class RunningFlow:
 
     def _stopped(self) -> str:
         """What a node says that ended because the Workflow was shut down; empty where none does."""
-        said = (str(node.get("message") or "") for node in self.nodes.values())
-        return next((message for message in said if _SHUTDOWN in message), "")
+        return next((str(node["message"]) for node in self.nodes.values() if _was_shut_down(node)), "")
 
     def failure(self) -> dict[str, Any] | None:
         """The task that failed first and was not caught; None where there is none."""
@@ -193,7 +199,8 @@ class RunningFlow:
             for task in self.tasks()
             if task.state == "failed"
             and (task.made.step, task.place) not in caught
-            and _SHUTDOWN not in str(task.node.get("message"))
+            and not _was_shut_down(task.node)
+            and not _was_shut_down(self.attempts(task)[-1])
         ]
         if not bad:
             return None
@@ -225,6 +232,11 @@ class RunningFlow:
         wide = max(map(len, counts), default=0)
         told = {step: ", ".join(f"{n} {state}" for state, n in states.items()) for step, states in counts.items()}
         return [f"{step:<{wide}}  {text}" for step, text in told.items()]
+
+
+def _was_shut_down(node: Mapping[str, Any]) -> bool:
+    """Whether a node ended because the Workflow was stopped or terminated."""
+    return any(mark in str(node.get("message")) for mark in _SHUTDOWN)
 
 
 def _made(template: Mapping[str, Any]) -> Made | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ....runtime import contract
 from .connection import Cluster, Object
-from .errors import ClusterError
+from .errors import ClusterError, patiently
 from .nodes import RUN_LABEL, seconds
 
 _WAITING = ("PodInitializing", "ContainerCreating")
@@ -214,7 +214,7 @@ def follow_logs(
 
     while True:
         ended = over()
-        for each in tasks(of_run(cluster, run)):
+        for each in tasks(patiently(lambda: of_run(cluster, run))):
             chosen = (not task or _matches(each.address, task)) and attempt in (None, each.attempt)
             if chosen and each.begun and each.name not in readers:
                 readers[each.name] = threading.Thread(target=read, args=(each,), daemon=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...clients import Order
 from .connection import Cluster, Object
-from .deploying import code_of, template_of
+from .deploying import code_of, template_of, way_of
 from .errors import ClusterError
 from .nodes import FLOW_LABEL
 
@@ -50,7 +50,12 @@ def submit(cluster: Cluster, order: Order) -> Submitted:
             "now: flowc deploy FILE --target argo"
         )
     notes: tuple[str, ...] = ()
-    if code_of(local["spec"]) != code_of(deployed["spec"]):
+    if way_of(local["spec"]) != way_of(deployed["spec"]):
+        notes = (
+            "the flow was deployed with another --code, so it is not seen whether it has changed since; the deployed "
+            "version runs; give submit the same --code to see it",
+        )
+    elif code_of(local["spec"]) != code_of(deployed["spec"]):
         notes = (
             "the flow's code or options differ from what is deployed, and the deployed version runs; "
             "to bring it up to date: flowc deploy FILE --target argo",

@@ -132,6 +132,7 @@ def test_an_option_for_gangs_says_so_on_a_plain_step(name: str, tmp_path: Path) 
         "tolerations=[{'key': 'a'}, {'keys': 'a'}]", "tolerations=[{'key': 'a', 'operator': 'In'}]",
         "tolerations=[{'key': 'a', 'effect': 'Never'}]", "tolerations=[{'value': 'a'}]",
         "persistent_volume_claims={'a': 'data'}", "persistent_volume_claims={'a': '/x', 'b': '/x'}",
+        "persistent_volume_claims={'a': '/tmp/'}", "persistent_volume_claims={'a': '/tmp/flowc/outputs'}",
         "persistent_volume_claims={'a': '/flowc/code'}", "persistent_volume_claims={'a': '/dev/shm'}, shared_memory=1",
         "executable='python -u'", "security_context={'fs_group': 1}", "security_context={'run_as_user': '1'}",
         "security_context={'capabilities': {'add': 'ALL'}}", "priority_class='High'", "queue='a b'", "efa=0",
@@ -169,6 +170,51 @@ def test_namespace_and_accounts(tmp_path: Path) -> None:
     ]
     other = compiled(tmp_path, GANG.format(decorators="@kubernetes(namespace='lab')"), namespace="other")
     assert [item.code for item in other.diagnostics if item.is_error] == ["FC416"]
+
+
+def test_the_end_is_recorded_with_what_the_first_step_has(tmp_path: Path) -> None:
+    text = (
+        "@environment(vars={'AWS_REGION': 'x', 'PRICE': '$(X)'})\n@secrets(sources=['keys'])\n"
+        "@kubernetes(image='own:1', executable='/py', service_account='trainer', node_selector={'pool': 'n'}, gpu=1,"
+        " port=80, annotations={'a.b/c': 'n'}, labels={'team': 't'}, use_tmpfs=True, tmpfs_path='/fast',"
+        " security_context={'run_as_user': 7, 'read_only_root_filesystem': True})"
+    )
+    produced = compiled(tmp_path, ONE.format(decorators=text), code="installed", datastore="s3://bucket/x")
+    start, end = template(produced, "start"), template(produced, "record-end")
+    for name in ("serviceAccountName", "nodeSelector", "volumes"):
+        assert end[name] == start[name]
+    for name in ("image", "command", "envFrom", "securityContext", "volumeMounts"):
+        assert end["container"][name] == start["container"][name]
+    assert {"name": "tmp", "mountPath": "/tmp"} in end["container"]["volumeMounts"]
+    env = {item["name"]: item["value"] for item in end["container"]["env"]}
+    assert (env["AWS_REGION"], env["PRICE"]) == ("x", "$$(X)")
+    assert end["container"]["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}}
+    assert "ports" not in end["container"] and end["activeDeadlineSeconds"] == "900"
+    assert end["metadata"] == {
+        "labels": {"team": "t", "flowc/flow": "myflow", "flowc/run": "{{workflow.name}}"}, "annotations": {"a.b/c": "n"}
+    }  # fmt: skip
+    assert schema_errors(produced.files or {}) == []
+
+
+@pytest.mark.parametrize("path", ["/tmp", "/tmp/"])
+def test_only_one_volume_is_at_tmp(path: str, tmp_path: Path) -> None:
+    text = f"@kubernetes(security_context={{'read_only_root_filesystem': True}}, use_tmpfs=True, tmpfs_path='{path}')"
+    start = template(compiled(tmp_path, ONE.format(decorators=text), code="installed"), "start")
+    assert [item["name"] for item in start["volumes"]] == ["tmpfs"]
+
+
+def test_ranks_have_no_token_of_the_flow(tmp_path: Path) -> None:
+    for decorators, token in (("", False), ("@kubernetes(service_account='trainer')", None)):
+        produced = compiled(tmp_path, GANG.format(decorators=decorators), code="installed")
+        pod = jobset(produced)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+        assert pod.get("automountServiceAccountToken") is token
+
+
+def test_autoscalers_leave_the_pod_alone_that_watches_a_gang(tmp_path: Path) -> None:
+    train = template(compiled(tmp_path, GANG.format(decorators=""), code="installed"), "train")
+    assert train["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"
+    }  # fmt: skip
 
 
 def test_environment_secrets_and_packages(tmp_path: Path) -> None:

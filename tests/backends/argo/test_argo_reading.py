@@ -123,6 +123,9 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "a step that the flow has not": (
         lambda spec: templates(spec)["left"]["container"].update(args=["step", "other"]), "are no steps of the flow"
     ),
+    "an end that is recorded in another image": (
+        lambda spec: templates(spec)["record-end"]["container"].update(image="other:1"), "its image is not that of"
+    ),
     "another variable": (lambda spec: env(spec, "left")[0].update(value="c"), "variable A"),
     "fewer retries": (lambda spec: templates(spec)["left"]["retryStrategy"].update(limit="1"), "tried 1 times more"),
     "another timeout": (lambda spec: templates(spec)["left"].update(activeDeadlineSeconds="60"), "ends after 60"),

@@ -5,13 +5,19 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from argo_flows import schema_errors
-from flowc.backends.argo.cluster import pods
+from flowc.backends.argo.client import ArgoClient
+from flowc.backends.argo.cluster import errors, pods
+from flowc.backends.argo.cluster.connection import Cluster
 from flowc.backends.argo.cluster.nodes import RunningFlow
 from flowc.backends.argo.cluster.submitting import workflow_of
+from flowc.backends.clients import Access
+from flowc.runtime.ending import told
+from flowc.runtime.runs import RunError
 
 
 def container(step: str, **env: str) -> dict[str, Any]:
@@ -92,6 +98,17 @@ def test_a_workflow_that_was_stopped_is_interrupted(spec: dict[str, str]) -> Non
     assert flow.run_status().state == "interrupted"
 
 
+@pytest.mark.parametrize("of_retry", ["Stopped with strategy 'Stop'", "workflow shutdown with strategy:  Stop"])
+def test_attempts_that_were_stopped_are_no_failure(of_retry: str) -> None:
+    flow = workflow(
+        node("a", "Retry", "Failed", children=["a0", "a1"], message=of_retry),
+        node("a0", "Pod", "Failed", at=3, message="Error (exit code 3)"),
+        node("a1", "Pod", "Failed", at=5, message="workflow shutdown with strategy:  Stop"), phase="Failed",
+    )  # fmt: skip
+    status = flow.run_status()
+    assert status.state == "interrupted" and status.failure is not None and status.failure["message"] == of_retry
+
+
 def test_an_error_of_argo_itself() -> None:
     flow = RunningFlow({"metadata": {"name": "f-1"}, "status": {"phase": "Error", "message": "invalid spec: x"}})
     status = flow.run_status()
@@ -149,3 +166,73 @@ def test_a_workflow_is_what_the_schema_says() -> None:
     }  # fmt: skip
     assert made["spec"]["arguments"]["parameters"][1] == {"name": "n", "value": "08"}
     assert not schema_errors({"workflow.yaml": json.dumps(made).encode()})
+
+
+def test_a_list_of_failures_that_is_cut_off_is_read_as_far_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = 'it said "no" \\ in C:\\new\n'
+    items = [{"displayName": f"n{at}", "message": message, "finishedAt": stamp(at)} for at in range(20)]
+    listed = json.dumps(items)
+    for text in (listed, json.dumps(listed)):  # Argo gives a text within the text
+        for size in (len(text) // 2, len(text) // 2 + 1, len(text) - 1, 1, 0):
+            monkeypatch.setenv("FLOWC_FAILURES", text[:size])
+            found = told()
+            assert [item.node for item in found] == [f"n{at}" for at in range(len(found))]
+            assert all(item.message == message for item in found)
+            assert abs(len(found) - 20 * size / len(text)) < 1.5
+    stopped = json.dumps(json.dumps([*items, {"displayName": "x", "message": "Stopped with strategy 'Stop'"}]))
+    monkeypatch.setenv("FLOWC_FAILURES", stopped[:-9])
+    assert "Stopped with strategy" in told()[0].message and len(told()) == 21
+
+
+def test_what_waits_outlasts_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(errors.time, "sleep", pauses.append)
+    answers = [0, 503, 429, 500, 502, 504]
+
+    def ask() -> str:
+        if answers:
+            raise errors.ClusterError("not now", answers.pop(0))
+        return "yes"
+
+    assert errors.patiently(ask) == "yes" and pauses == [2, 4, 8, 16, 30, 30]
+    for status, patience in ((403, 600.0), (503, 1.0)):
+        answers.append(status)
+        with pytest.raises(errors.ClusterError):
+            errors.patiently(ask, patience)
+    assert len(pauses) == 6
+
+
+def test_a_workflow_of_nobody_and_of_another_flow_is_refused() -> None:
+    client = ArgoClient(Access("x"))
+    client._known = Cluster.__new__(Cluster)
+    client._known.namespace = "flows"
+    ours = {"metadata": {"name": "f-1", "labels": {"flowc/flow": "fanflow"}}}
+    client._check_flow(ours, None)
+    client._check_flow(ours, "FanFlow")
+    with pytest.raises(RunError, match="of another flow"):
+        client._check_flow(ours, "Other")
+    with pytest.raises(RunError, match="is no run of flowc's"):
+        client._check_flow({"metadata": {"name": "f-1"}}, None)
+
+
+def test_a_kubeconfig_without_a_current_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {
+        "apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "me", "user": {"token": "x"}}],
+        "contexts": [{"name": "lab", "context": {"cluster": "c", "user": "me", "namespace": "flows"}}],
+    }  # fmt: skip
+    (tmp_path / "config").write_text(json.dumps(there))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    cluster = Cluster("lab")
+    assert (cluster.namespace, cluster.name) == ("flows", "cluster lab")
+    with pytest.raises(errors.ClusterError, match="has no context 'home'; it has lab"):
+        Cluster("home")
+    with pytest.raises(errors.ClusterError, match="there is no cluster to talk to"):
+        Cluster()
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    with pytest.raises(errors.ClusterError, match="this pod cannot talk to its own"):
+        Cluster()

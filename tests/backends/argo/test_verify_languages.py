@@ -125,9 +125,9 @@ def test_depends_are_read_as_the_grammar_reads_them(text: str) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["asInt", "a.b", "(", ")", " + 1", "c", "nil", "not", " - 2", "."]), max_size=6).map(
-        "".join
-    )
+    st.lists(
+        st.sampled_from(["asInt", "a.b", "(", ")", " + 1", "c", "nil", "not", " - 2", ".", "(9, "]), max_size=6
+    ).map("".join)
 )
 def test_expressions_are_read_as_the_grammar_reads_them(text: str) -> None:
     assert outcome(read_expression, text) == outcome(read_expression_by_grammar, text)

@@ -60,6 +60,8 @@ class ArgoApi:
         What the client has no right to do.
     absent : set of str
         API groups that are not installed.
+    busy : int
+        How many watches are yet to be answered with 503.
     seen : list of str
         Every request: its verb, path and query.
     """
@@ -69,6 +71,7 @@ class ArgoApi:
         self.objects = Objects(namespace)
         self.denied: set[tuple[str, str]] = set()
         self.absent: set[str] = set()
+        self.busy = 0
         self.seen: list[str] = []
         self.runs: dict[str, Running] = {}
         handler = type("Handler", (_Handler,), {"api": self})
@@ -286,6 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.api.refresh()
             return self.api.objects.get(plural, name)
         if self.query.get("watch") in ("true", "True", "1"):
+            if self.api.busy:
+                self.api.busy -= 1
+                raise Refused(503, "ServiceUnavailable", "the server is currently unable to handle the request")
             return self._watch(plural)
         items = self.api.read(plural, self.query.get("labelSelector", "")) if plural else []
         kind = f"{_KINDS[plural][2]}List" if plural else "List"
@@ -311,6 +317,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.code = 200 if self.api.objects.has(plural, name) else 201
             if "fieldManager" not in self.query:
                 raise Refused(400, "BadRequest", "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
+            if plural == "rolebindings" and not self.api.objects.has("roles", self.body["roleRef"]["name"]):
+                # Whoever has no right to bind every role is asked for the rights of this one.
+                role = self.body["roleRef"]["name"]
+                message = f'roles.rbac.authorization.k8s.io "{role}" not found'
+                raise Refused(404, "NotFound", message, name=role, kind="roles")
             body = self.api.objects.apply(plural, name, self.body, manager, force, self._dry)
         elif kind == "application/merge-patch+json":
             body = self.api.objects.merge(plural, name, self.body, manager, self._dry)

@@ -21,7 +21,10 @@ from hosts_lab import Host
 _SPEC = ("network", "startupPolicy", "successPolicy", "failurePolicy", "replicatedJobs")
 _JOB = ("completionMode", "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "template")
 _POD = ("restartPolicy", "terminationGracePeriodSeconds", "serviceAccountName", "containers", "volumes")
-_NOT_LOOKED_AT = ("tolerations", "nodeSelector", "affinity", "priorityClassName", "imagePullSecrets", "securityContext")
+_NOT_LOOKED_AT = (
+    "tolerations", "nodeSelector", "affinity", "priorityClassName", "imagePullSecrets", "securityContext",
+    "automountServiceAccountToken",
+)  # fmt: skip
 
 
 class Hosts:

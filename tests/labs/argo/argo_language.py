@@ -34,6 +34,7 @@ def known(node: Any, path: str, *fields: str) -> Mapping[str, Any]:
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _CALL = re.compile(r"sprig\.b64enc\(([A-Za-z.]+)\)")
+_CUT = re.compile(r"sprig\.trunc\(([0-9]+), ([A-Za-z.]+)\)")
 
 
 def substitute(value: Any, variables: Mapping[str, str]) -> Any:
@@ -68,6 +69,12 @@ def _expression(text: str, variables: Mapping[str, str]) -> str:
         if call[1] not in variables:
             raise Unresolved(f"failed to evaluate {text}")
         return base64.b64encode(variables[call[1]].encode()).decode()
+    cut = _CUT.fullmatch(text)
+    if cut:
+        if cut[2] not in variables:
+            raise Unresolved(f"failed to evaluate {text}")
+        # Go counts bytes; what is left of a character becomes U+FFFD in the JSON of the template.
+        return variables[cut[2]].encode()[: int(cut[1])].decode(errors="replace")
     parts = [part.strip() for part in text.split("+")]
     if all(re.fullmatch(r"'[^'\\]*'", part) for part in parts):
         return "".join(part[1:-1] for part in parts)

@@ -207,6 +207,8 @@ class Workflow:
             time.sleep(pause)
             pause *= float(backoff.get("factor", 1))
         more = "No more retries left" if number == int(strategy["limit"]) and number else child.message
+        if self._stopping:
+            more = f"Stopped with strategy '{self._shutdown}'"
         node.ended(child.phase, more)
 
     def _attempt(self, leaf: Callable[..., None], template: Mapping[str, Any], node: Node, variables: Any) -> None:

@@ -209,6 +209,14 @@ def test_no_items_are_skipped_and_the_join_runs(cluster: Cluster) -> None:
     assert said(cluster) == ["joined", "right", "end"]
 
 
+def test_a_text_is_cut_in_bytes() -> None:
+    cut = "{{=sprig.trunc(2, workflow.failures)}}"
+    assert substitute(cut, {"workflow.failures": "a\u00fcb"}) == "a\ufffd"
+    assert substitute(cut, {"workflow.failures": "a"}) == "a"
+    with pytest.raises(Unresolved):
+        substitute(cut, {})
+
+
 def test_a_failure_omits_what_comes_after_and_fails_the_workflow(cluster: Cluster) -> None:
     workflow = submit(cluster, yaml.safe_load(FLOW), word="1.0")
     got = phases(workflow)
