@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -48,6 +49,12 @@ def flow(name: str) -> Path:
 
 def data(pathspec: str) -> Any:
     return flowc.Run(pathspec).data
+
+
+def needs(module: str) -> None:
+    """Skip the test where a module is not installed. It is not imported: tests that fork would be slow ever after."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
 
 
 def test_there_is_a_readme_for_every_example_that_gives_its_command() -> None:
@@ -184,7 +191,7 @@ def test_resume(command: Command) -> None:
 
 @pytest.mark.slow
 def test_torch_hello(command: Command) -> None:
-    pytest.importorskip("torch")
+    needs("torch")
     done = command("run", flow("torch_hello"), PYTHONUNBUFFERED="")
     assert sorted(re.findall(r"hello from rank (\d) of 4", done.stdout)) == ["0", "1", "2", "3"]
     assert data("TorchHelloFlow/1").nodes_seen == [0, 1]
@@ -192,14 +199,14 @@ def test_torch_hello(command: Command) -> None:
 
 @pytest.mark.slow
 def test_torch_tensor_pass(command: Command) -> None:
-    pytest.importorskip("torch")
+    needs("torch")
     command("run", flow("torch_tensor_pass"))
     assert data("TensorPassFlow/1").tensor == [3.5, 3.5, 3.5]
 
 
 @pytest.mark.slow
 def test_torch_ddp(command: Command) -> None:
-    pytest.importorskip("torch")
+    needs("torch")
     command("run", flow("torch_ddp"))
     learnt = data("DDPFlow/1").learnt
     assert [round(number, 1) for number in (*learnt["weight"], learnt["bias"])] == [2.0, -3.0, 0.5]
@@ -208,7 +215,7 @@ def test_torch_ddp(command: Command) -> None:
 
 @pytest.mark.slow
 def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
-    pytest.importorskip("torch")
+    needs("torch")
     done = command("run", flow("gpt"), "--fail_at", "100")
     result = data("GPTFlow/1")
     assert "the machine was taken away" in done.stdout
@@ -221,7 +228,7 @@ def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
 
 @pytest.mark.slow
 def test_tensorflow(command: Command) -> None:
-    pytest.importorskip("tensorflow")
+    needs("tensorflow")
     command("run", flow("tensorflow"))
     result = data("TensorFlowFlow/1")
     assert result.replicas == 2
@@ -230,6 +237,6 @@ def test_tensorflow(command: Command) -> None:
 
 @pytest.mark.slow
 def test_jax(command: Command) -> None:
-    pytest.importorskip("jax")
+    needs("jax")
     command("run", flow("jax"))
     assert data("JaxFlow/1").totals == [2000 * 1999 / 2] * 2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from framework_rows import Row
-from frameworks_lab import HEAVY, PYTHON, GangLab
+from frameworks_lab import HEAVY, PYTHON, GangLab, patient
 from hosts_lab import HostsLab
 from secrets_watch import SecretsWatch
 
@@ -63,7 +64,11 @@ class HostsGang(GangLab):
     def assert_hosts_clean(self) -> None:
         """No process, and no file in any host's /tmp."""
         for host in self.lab.hosts:
-            assert host.processes() == []
+            # What has been killed is gone once the host's first process has reaped it.
+            until = time.monotonic() + patient(2)
+            while (found := host.processes()) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert found == []
             # What the lab itself put there: its folder, and a clone or an environment that lies below /tmp.
             there = {folder.split("/")[0] for folder in self.lab.shared_in_tmp}
             left = [name for name in host.run(["ls", "-A", "/tmp"]).stdout.split() if name not in there]

@@ -30,6 +30,7 @@ def written(seq: Seq) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @given(flows())
 @example(SHAPES["loop_of_foreach_of_loops"])
 @example(SHAPES["foreach_in_branch_of_foreach"])
