@@ -32,16 +32,17 @@ model = DistributedDataParallel(GPT(len(alphabet)))
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 state = Path(arguments.checkpoint) / "state.pt"
 losses: list[float] = []
-if state.exists():
-    saved = torch.load(state)
-    model.module.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    losses = saved["losses"]
+saved = torch.load(state) if state.exists() else None
+# All go on from the newest state that one of them has: a node may have been lost before it could save its own.
+begun = [0] * size
+dist.all_gather_object(begun, len(saved["losses"]) if saved else 0)
+if max(begun) > 0:
+    newest = [saved]
+    dist.broadcast_object_list(newest, src=begun.index(max(begun)))
+    model.module.load_state_dict(newest[0]["model"])
+    optimizer.load_state_dict(newest[0]["optimizer"])
+    losses = newest[0]["losses"]
     print(f"rank {rank} goes on from step {len(losses)}")
-# The nodes go on together or not at all.
-begun = [None] * size
-dist.all_gather_object(begun, len(losses))
-assert len(set(begun)) == 1, f"the ranks have different checkpoints: {begun}"
 
 for step in range(len(losses), arguments.steps):
     if step == arguments.fail_at and rank == 0:
