@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-if __name__ == "__main__" and sys.argv[1:2] == ["slurm"]:
-    # A supervisor of Slurm's jobs, where no start-flowc.py is at hand, needs little of what a task needs.
-    from .slurm.command_line import main as _slurm
-
-    sys.exit(_slurm(sys.argv[2:]))
-
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional

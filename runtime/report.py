@@ -29,6 +29,12 @@ _KINDS = {"abort": "GangAborted", "lost": RANK_LOST, "preempted": PREEMPTED, "fo
 _KINDS["unable"] = _KINDS["formation"]
 
 
+def too_long(seconds: float | None, ranks: Sequence[int | None] = ()) -> str:
+    """What is said of an attempt that was not done within ``@timeout``; of a gang's, with the ranks that were late."""
+    late = f"; still running: rank {', '.join(map(str, ranks))}" if ranks else ""
+    return f"took longer than {seconds:g} s (@timeout){late}"
+
+
 class Failure(NamedTuple):
     """What ended an attempt, or a run.
 

@@ -13,7 +13,7 @@ from .address import Address
 from .datastore.base import DatastoreError
 from .outline import ContractError
 from .record import FAILED, Failure, Record, Records
-from .report import TIMEOUT
+from .report import TIMEOUT, too_long
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -108,10 +108,7 @@ def _done(records: Records, address: Address, attempt: int) -> bool:
 
 
 def _message(seconds: Optional[float], late: list[Address], size: Optional[int]) -> str:
-    message = f"took longer than {seconds:g} s (@timeout)"
-    if size is not None and late:
-        message += f"; still running: rank {', '.join(str(each.index[-1]) for each in late)}"
-    return message
+    return too_long(seconds, [each.index[-1] for each in late] if size is not None else [])
 
 
 def rest_of_wait(attempt: int) -> float:

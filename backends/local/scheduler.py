@@ -16,7 +16,7 @@ from ...runtime.logs import said_last
 from ...runtime.outline import FAN_OUTS, Outline
 from ...runtime.processes import adopt_orphans
 from ...runtime.record import Next, Records
-from ...runtime.report import INTERRUPTED, Failure, exit_of, gang_failure, task_failure
+from ...runtime.report import INTERRUPTED, TIMEOUT, Failure, exit_of, gang_failure, task_failure, too_long
 from .attempts import Attempt, Member
 from .events import (
     Listener,
@@ -397,11 +397,8 @@ class Scheduler:
         if attempt.gang:
             # The control rank stays until all are done; one that has committed its work is not late.
             running = [m for m in running if not self._committed(m)] or running
-        late, ranks = running[0], [str(member.rank) for member in running]
-        message = f"took longer than {seconds:g} s (@timeout)"
-        if attempt.gang:
-            message += f"; still running: rank {', '.join(ranks)}"
-        attempt.failure = Failure(str(late.address), attempt.number, "Timeout", message, late.rank)
+        late, ranks = running[0], [member.rank for member in running] if attempt.gang else []
+        attempt.failure = Failure(str(late.address), attempt.number, TIMEOUT, too_long(seconds, ranks), late.rank)
         attempt.timed_out = True
         self._end(attempt, self._grace(attempt))
 

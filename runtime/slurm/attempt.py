@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 from .. import contract
 from ..address import Address
 from ..outline import ContractError
-from ..report import PREEMPTED, Failure, exit_of
+from ..report import PREEMPTED, TIMEOUT, Failure, exit_of, too_long
 
 if TYPE_CHECKING:
     from .supervise import Job
@@ -205,12 +205,9 @@ class Attempt:
         seconds = job.step.timeout
         # The control rank stays until all are done; one that has committed its work is not late.
         late = job.late(self.number) or job.ranks
-        message = f"took longer than {seconds:g} s (@timeout)"
-        rank = None
-        if job.gang:
-            rank = late[0].index[-1]
-            message += f"; still running: rank {', '.join(str(address.index[-1]) for address in late)}"
-        self.timed_out = Failure(str(late[0]), self.number, "Timeout", message, rank)
+        ranks = [address.index[-1] for address in late] if job.gang else []
+        rank = ranks[0] if ranks else None
+        self.timed_out = Failure(str(late[0]), self.number, TIMEOUT, too_long(seconds, ranks), rank)
         self._ask_to_end(max(GRACE, _checkpoint_grace() + 1.0) if job.gang else GRACE)
 
     def _ask_to_end(self, grace: float) -> None:

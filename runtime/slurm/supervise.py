@@ -19,7 +19,7 @@ from ..datastore import open_datastore
 from ..lineage import Lineage
 from ..outline import ContractError, StepOutline
 from ..record import Record
-from ..report import PREEMPTED, RANK_LOST, Failure
+from ..report import PREEMPTED, RANK_LOST, TIMEOUT, Failure
 from ..runs import FAILED, read_run
 from ..variables import required
 from .attempt import HEARD, Attempt, End, say
@@ -299,7 +299,7 @@ class Job:
             self._fail(Failure(address, attempt or 0, CANCELLED, text))
         elif why == "TIME LIMIT":
             text = f"job {self.job} reached its time limit; give the step more time"
-            self._fail(Failure(address, attempt or 0, "Timeout", text))
+            self._fail(Failure(address, attempt or 0, TIMEOUT, text))
         elif requeue:
             say(f"the job is ended from outside ({(why or 'nobody says why').lower()}) and may start again")
         else:

@@ -15,12 +15,15 @@ import flowc.cli
 import pytest
 from argo_api import ArgoApi
 from argo_cluster import Cluster
+from flow_target import until
 from flowc.backends.argo.client import ArgoClient
 from flowc.backends.clients import Access, Run
 from flowc.cli.elsewhere import Where, follow
 from flowc.cli.invocation import Invocation
 from flowc.runtime.runs import RunStatus
 from hosts_lab import require_lab
+
+pytestmark = pytest.mark.slow
 
 FAN = """
 import os, sys, time
@@ -139,13 +142,6 @@ def deployed(shared: Lab, fan: str) -> str:
         if before is not None:
             os.environ["KUBECONFIG"] = before
     return fan
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.05)
 
 
 def both_ranks_are_up(lab: Lab, name: str) -> bool:

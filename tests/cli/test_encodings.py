@@ -13,6 +13,8 @@ import pytest
 from cli_terminal import on_terminal
 from flows_for_cli import FLOWC
 
+pytestmark = pytest.mark.slow
+
 FLOW = r"""
 from flowc import FlowSpec, step
 

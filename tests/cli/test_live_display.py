@@ -11,6 +11,8 @@ import pytest
 from cli_terminal import Terminal, on_terminal
 from flows_for_cli import FLOWC
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_terminal_of_these_tests() -> None:
     terminal = Terminal(rows=3, columns=5)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from flows_for_cli import FLOWC, flowc
 
 
@@ -40,6 +41,7 @@ def test_underscores_do_for_hyphens(flows: Path) -> None:
     assert "hello bob" in out
 
 
+@pytest.mark.slow
 def test_python_flow_py_run(flows: Path) -> None:
     command = [sys.executable, "hello.py"]
     code, out, err = flowc(flows, "--no-pylint", "--metadata=local", "--datastore", "local", "--with", "retry:times=1",
@@ -97,6 +99,7 @@ def test_failure_is_reported_and_resumed(flows: Path) -> None:
     assert "[3] end | squares [0, 1, 4]" in out.splitlines()
 
 
+@pytest.mark.slow
 def test_resume_finds_the_file_and_keeps_the_parameters(flows: Path) -> None:
     assert flowc(flows, "run", "fan.py", "--bad", "1", "--width", "2", "--datastore", "store")[0] == 1
     elsewhere = flows / "elsewhere"

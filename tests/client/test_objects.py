@@ -204,6 +204,7 @@ def test_the_datastore_is_that_of_the_environment(runs: Path, tmp_path: Path, mo
     assert Run("ClientFlow/1").successful
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", [True, False])
 def test_classes_of_a_flow_that_imports_metaflow_load_in_a_plain_script(tmp_path: Path, beside: bool) -> None:
     (tmp_path / "theirs.py").write_text(THEIRS)

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from flowc import FlowcError, Runner
 
+pytestmark = pytest.mark.slow
+
 FLOW = """
 import os
 import time

@@ -255,6 +255,7 @@ def test_a_healthy_flow_needs_no_heavy_module(write_flow: Writer) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_digest_follows_the_flows_own_files(write_flow: Writer) -> None:
     def digest(name: str) -> str:
         done = subprocess.run(
@@ -301,6 +302,7 @@ def test_plan_classes_are_values() -> None:
     assert Feature("x") == Feature("x") and Feature("x").options is not Feature("x").options
 
 
+@pytest.mark.slow
 def test_a_long_flow_takes_time_that_grows_with_it(write_flow: Writer) -> None:
     import time
 

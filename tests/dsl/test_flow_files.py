@@ -375,6 +375,7 @@ class MyFlow(FlowSpec):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "beside"), [("random.py", True), ("metaflow.py", True), ("json.py", False), ("flowc.py", False)]
 )

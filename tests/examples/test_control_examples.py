@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
 
 import flowc
 import pytest
 from flowc.runtime.frameworks.programs import search_path
-from test_examples import Command, command, data, flow  # noqa: F401 (a fixture)
+from test_examples import Command, command, data, flow, require  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-def require(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
 
 
 def require_mpi() -> None:

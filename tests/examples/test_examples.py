@@ -51,10 +51,11 @@ def data(pathspec: str) -> Any:
     return flowc.Run(pathspec).data
 
 
-def needs(module: str) -> None:
-    """Skip the test where a module is not installed. It is not imported: tests that fork would be slow ever after."""
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
+def require(*modules: str) -> None:
+    """Skip the test where a module is not installed. None is imported: tests that fork would be slow ever after."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
 
 def test_there_is_a_readme_for_every_example_that_gives_its_command() -> None:
@@ -82,6 +83,7 @@ def test_word_count(command: Command) -> None:
     assert "most frequent: " in done.stdout
 
 
+@pytest.mark.slow
 def test_word_count_takes_its_parameters_and_the_other_case(command: Command, tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "one.txt").write_text("Red fish, blue fish")
@@ -138,6 +140,7 @@ def test_switch(command: Command, size: str, method: str) -> None:
     assert result.ordered == sorted(result.numbers) and len(result.ordered) == int(size)
 
 
+@pytest.mark.slow
 def test_recursion(command: Command) -> None:
     command("run", flow("recursion"), "--number", "9")
     result = data("RecursionFlow/1")
@@ -145,6 +148,7 @@ def test_recursion(command: Command) -> None:
     assert len(result.history) - 1 == 7
 
 
+@pytest.mark.slow
 def test_parameters_and_config(command: Command, tmp_path: Path) -> None:
     command("run", flow("parameters_and_config"))
     assert [row[0] for row in data("InputsFlow/1").stations] == ["Jungfraujoch", "Sonnblick", "Saentis"]
@@ -176,6 +180,7 @@ def test_checkpoint(command: Command) -> None:
     assert (result.began_at, result.total) == (6, 45)
 
 
+@pytest.mark.slow
 def test_resume(command: Command) -> None:
     done = command("run", flow("resume"), status=1)
     assert "the south is not ready yet" in done.stdout + done.stderr
@@ -191,7 +196,7 @@ def test_resume(command: Command) -> None:
 
 @pytest.mark.slow
 def test_torch_hello(command: Command) -> None:
-    needs("torch")
+    require("torch")
     done = command("run", flow("torch_hello"), PYTHONUNBUFFERED="")
     assert sorted(re.findall(r"hello from rank (\d) of 4", done.stdout)) == ["0", "1", "2", "3"]
     assert data("TorchHelloFlow/1").nodes_seen == [0, 1]
@@ -199,14 +204,14 @@ def test_torch_hello(command: Command) -> None:
 
 @pytest.mark.slow
 def test_torch_tensor_pass(command: Command) -> None:
-    needs("torch")
+    require("torch")
     command("run", flow("torch_tensor_pass"))
     assert data("TensorPassFlow/1").tensor == [3.5, 3.5, 3.5]
 
 
 @pytest.mark.slow
 def test_torch_ddp(command: Command) -> None:
-    needs("torch")
+    require("torch")
     command("run", flow("torch_ddp"))
     learnt = data("DDPFlow/1").learnt
     assert [round(number, 1) for number in (*learnt["weight"], learnt["bias"])] == [2.0, -3.0, 0.5]
@@ -215,7 +220,7 @@ def test_torch_ddp(command: Command) -> None:
 
 @pytest.mark.slow
 def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
-    needs("torch")
+    require("torch")
     done = command("run", flow("gpt"), "--fail_at", "100")
     result = data("GPTFlow/1")
     assert "the machine was taken away" in done.stdout
@@ -228,7 +233,7 @@ def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
 
 @pytest.mark.slow
 def test_tensorflow(command: Command) -> None:
-    needs("tensorflow")
+    require("tensorflow")
     command("run", flow("tensorflow"))
     result = data("TensorFlowFlow/1")
     assert result.replicas == 2
@@ -237,6 +242,6 @@ def test_tensorflow(command: Command) -> None:
 
 @pytest.mark.slow
 def test_jax(command: Command) -> None:
-    needs("jax")
+    require("jax")
     command("run", flow("jax"))
     assert data("JaxFlow/1").totals == [2000 * 1999 / 2] * 2

@@ -10,15 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flow_target import Finished, RunView, Target, Values, ended, flowc
+from flow_target import LOCAL_ONLY, Finished, RunView, Target, Values, ended, flowc
 
 if TYPE_CHECKING:
     from argo_cluster import Cluster
     from argo_workflow import Workflow
     from hosts_lab import Host
-
-_LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
-"""Options of `flowc run` that mean nothing where the scheduler places the tasks."""
 
 
 class Argo(Target):
@@ -53,7 +50,7 @@ class Argo(Target):
     ) -> RunView:
         from argo_cluster import report
 
-        assert all(word in _LOCAL_ONLY for word in options[::2]), options
+        assert all(word in LOCAL_ONLY for word in options[::2]), options
         with self.workflow(flow_file, params, with_, env) as (cluster, workflow):
             cluster.ended(workflow)
             said = report(workflow)

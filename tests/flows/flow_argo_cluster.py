@@ -16,9 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from flow_target import Finished, RunView, Target, Values, ended, flowc, given
+from flow_target import LOCAL_ONLY, Finished, RunView, Target, Values, ended, flowc, given
 
-_LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
 _MOUNT = "/flowc/data"
 """Where pods see the claim of the datastore: `flowc.backends.argo.store.MOUNT`."""
 
@@ -143,7 +142,7 @@ class ArgoOnCluster(Target):
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> RunView:
-        assert all(word in _LOCAL_ONLY for word in options[::2]), options
+        assert all(word in LOCAL_ONLY for word in options[::2]), options
         values = self.values(flow_file, params)
         if "lab" in values:
             self._make_lab()

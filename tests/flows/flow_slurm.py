@@ -7,10 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from flow_target import Finished, RunView, Target, Values, clean_environment, flowc, given
-
-_LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
-"""Options of `flowc run` that mean nothing where the scheduler places the tasks."""
+from flow_target import LOCAL_ONLY, Finished, RunView, Target, Values, clean_environment, flowc, given
 
 
 class Cluster(Protocol):
@@ -71,7 +68,7 @@ class Slurm(Target):
         kept = []
         words = iter(options)
         for word in words:
-            if word in _LOCAL_ONLY:
+            if word in LOCAL_ONLY:
                 next(words, None)
             else:
                 kept.append(word)

@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,19 @@ class RunView:
         """What the run's tasks wrote into the trace file, in the order of writing."""
         file = Path(self.params["lab"]) / "trace"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def until(look: Callable[[], Any], seconds: float = 30, what: str = "it never came so far", period: float = 0.1) -> Any:
+    """The first good answer."""
+    last = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < last, what
+        time.sleep(period)
+    return found
+
+
+LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
+"""Options of `flowc run` that mean nothing where the scheduler places the tasks."""
 
 
 class Target:

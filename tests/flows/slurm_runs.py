@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flow_slurm import Slurm
+from flow_target import until
 
 HEAD = """
 import os, sys, time
@@ -89,15 +89,6 @@ def status(target: Slurm, flow: str, run: str) -> dict[str, Any]:
 def ended(target: Slurm, flow: str, run: str, seconds: float = 90) -> dict[str, Any]:
     """What ``flowc status`` says once the run is over."""
     return until(lambda: (s := status(target, flow, run))["state"] != "running" and s, seconds, "the run goes on", 0.5)
-
-
-def until(look: Callable[[], Any], seconds: float, what: str, period: float = 0.1) -> Any:
-    """The first good answer."""
-    last = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < last, what
-        time.sleep(period)
-    return found
 
 
 def queue(target: Slurm) -> list[str]:

@@ -42,6 +42,7 @@ def test_a_program_runs_on_the_ranks_that_are_named(nodes: Nodes, tmp_path: Path
     assert nodes.first_ranks() == [0]
 
 
+@pytest.mark.slow
 def test_a_rank_that_lost_another_is_not_taken_for_the_first_to_fail(nodes: Nodes) -> None:
     lost = "echo 'RuntimeError: Connection closed by peer [10.0.0.2]:2222' >&2; exit 1"
     # That is later than a rank is waited for otherwise.

@@ -16,6 +16,8 @@ from framework_rows import PARALLEL, Row
 from frameworks_lab import GangLab, patient, require
 from test_matrix import ROWS
 
+pytestmark = pytest.mark.slow
+
 
 def gang(folder: Path, body: str, *, retry: bool = False, **options: Any) -> GangLab:
     return GangLab(folder, Row("parallel", body, lambda size: []).flow(retry=retry), options.get("files"))

@@ -171,6 +171,7 @@ def test_only_what_comes_from_cloned_tasks_alone_is_cloned():
     assert not join.cloned
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 3))
 def test_random_flows_visit_every_address_once_in_an_order_that_they_allow(seed: int, depth: int):

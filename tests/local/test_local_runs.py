@@ -321,6 +321,7 @@ class Fails(FlowSpec):
 """
 
 
+@pytest.mark.slow
 def test_a_gang_fails_as_one_and_the_report_names_the_first_rank_its_end_and_its_last_lines(flow):
     run = flow(GANG.format(times=0, statement="os._exit(7)")).run()
     assert run.result.state == "failed"
@@ -345,6 +346,7 @@ def test_a_gang_is_tried_again_as_a_whole(flow):
     assert len([event for event in run.of(told.TaskDone) if event.address.step == "train"]) == 4
 
 
+@pytest.mark.slow
 def test_a_time_limit_holds_for_a_gang_as_a_whole(flow):
     run = flow("""
         class Hangs(FlowSpec):
@@ -465,6 +467,7 @@ def test_resume_of_what_is_not_there_starts_no_run(flow):
 # Surroundings ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_spawned_tasks_run_in_fresh_interpreters(flow):
     run = flow("""
         MAKER = os.getpid()
@@ -526,6 +529,7 @@ def test_a_task_ends_as_an_interpreter_does(flow):
     assert run.log("start").splitlines() == ["step", "thread", "child", "atexit"]
 
 
+@pytest.mark.slow
 def test_numbers_from_numpy_differ_from_task_to_task_unless_the_flow_seeds_them(flow):
     source = """
         import numpy

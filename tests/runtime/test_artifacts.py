@@ -212,6 +212,7 @@ def local_function() -> object:
     return inner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -329,6 +330,7 @@ def test_code_that_fails_while_loading_is_told(store: ArtifactStore) -> None:
 # Items of a foreach ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.lists(VALUES, min_size=1, max_size=12))
 def test_each_item_comes_back_by_itself(tmp_path_factory: pytest.TempPathFactory, values: list[Any]) -> None:
     store = ArtifactStore(FileDatastore(str(tmp_path_factory.getbasetemp() / "items")), "F")

@@ -16,25 +16,22 @@ from flowc.runtime.checkpoint import Checkpoints
 from flowc.runtime.datastore import DatastoreError, open_datastore
 from flowc.runtime.datastore.s3 import S3Datastore
 from flowc.runtime.runs import RunInfo
+from s3_server import s3_server
+
+pytestmark = pytest.mark.slow
 
 boto3 = pytest.importorskip("boto3")
-moto_server = pytest.importorskip("moto.server")
-
-NAMES = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    running = moto_server.ThreadedMotoServer(port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+def server() -> Iterator[dict[str, str]]:
+    with s3_server() as variables:
+        yield variables
 
 
 @pytest.fixture
-def store(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    for name, value in {**NAMES, "AWS_ENDPOINT_URL": server}.items():
+def store(server: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    for name, value in server.items():
         monkeypatch.setenv(name, value)
     bucket = f"bucket-{abs(hash(request.node.name)) % 10**9}"
     boto3.client("s3").create_bucket(Bucket=bucket)
@@ -93,7 +90,7 @@ def test_a_large_object_goes_in_parts(store: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_in_a_bucket(store: Any, server: str, tmp_path: Path) -> None:
+def test_a_run_in_a_bucket(store: Any, server: dict[str, str], tmp_path: Path) -> None:
     from flowc.compiler import compile_flow
 
     flow = tmp_path / "flow.py"
@@ -107,7 +104,7 @@ def test_a_run_in_a_bucket(store: Any, server: str, tmp_path: Path) -> None:
     plan = compile_flow(str(flow)).plan
     assert plan is not None
     (tmp_path / "plan.json").write_text(plan.dumps())
-    env = {**os.environ, **NAMES, "AWS_ENDPOINT_URL": server, "FLOWC_DATASTORE": store.url, "FLOWC_FLOW_NAME": "Bucket"}
+    env = {**os.environ, **server, "FLOWC_DATASTORE": store.url, "FLOWC_FLOW_NAME": "Bucket"}
     env |= {"FLOWC_RUN_ID": "bucket-1", "FLOWC_FLOW_FILE": str(flow), "FLOWC_LOGS": "tee", "FLOWC_TARGET": "argo"}
     first = {"FLOWC_PLAN": str(tmp_path / "plan.json"), "FLOWC_PARAMETERS": '{"n": "7"}'}
     for arguments, more in ((["step", "start"], first), (["step", "end"], {}), (["end", "--status", "Succeeded"], {})):

@@ -72,6 +72,7 @@ def test_a_hundred_calls_in_a_row_stay_in_step() -> None:
     run(3, body)
 
 
+@pytest.mark.slow
 def test_large_values_pass_and_larger_ones_are_refused_with_a_way_out() -> None:
     def body(handle: GangHandle) -> int:
         data = os.urandom(1 << 20) * 30
@@ -131,6 +132,7 @@ def test_a_rank_that_ended_is_not_waited_for() -> None:
     run(3, body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, 20 * (1 << 20) + 17])
 def test_a_file_arrives_whole_with_its_permissions(tmp_path: Path, size: int) -> None:
     source = tmp_path / "source"

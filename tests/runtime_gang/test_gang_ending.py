@@ -89,6 +89,7 @@ def test_a_supervisor_that_is_killed_is_a_lost_rank(rank: int) -> None:
         assert all("was lost" in str(f) and "connection" in str(f) for f in ranks.failures())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_supervisor_that_gives_no_sign_of_life_is_a_lost_rank(rank: int) -> None:
     with gang(3, limits=replace(QUICK, silence=0.8)) as ranks:
@@ -108,6 +109,7 @@ def test_a_supervisor_that_gives_no_sign_of_life_is_a_lost_rank(rank: int) -> No
         assert ranks.wait(5.0) == [EXIT_GANG_FAILED]
 
 
+@pytest.mark.slow
 def test_a_body_that_holds_the_interpreter_or_is_stopped_misses_no_heartbeat() -> None:
     def body(handle: GangHandle) -> int:
         if handle.rank == 1:
@@ -122,6 +124,7 @@ def test_a_body_that_holds_the_interpreter_or_is_stopped_misses_no_heartbeat() -
         assert ranks.wait() == [0, 0]
 
 
+@pytest.mark.slow
 def test_the_control_waits_for_all_and_a_late_failure_counts() -> None:
     def body(handle: GangHandle) -> int:
         if handle.rank == 2:
@@ -221,6 +224,7 @@ def test_the_output_is_passed_on_complete_and_unchanged() -> None:
             assert (ranks.folder / f"{rank}.err").read_bytes() == b"no newline at the end"
 
 
+@pytest.mark.slow
 def test_a_slow_reader_of_the_output_gets_all_of_it_and_stops_no_heartbeat(tmp_path: Path) -> None:
     size = 3 << 20
 

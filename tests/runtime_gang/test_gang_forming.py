@@ -51,6 +51,7 @@ def test_the_members_say_who_and_where_they_are() -> None:
         assert [json.loads(rank.out) for rank in ranks.ranks.values()] == [expected] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [0, 2])
 def test_a_late_rank_is_waited_for(late: int) -> None:
     with gang(3) as ranks:
@@ -74,6 +75,7 @@ def test_a_taken_port_makes_way_for_the_next(asked: int | None) -> None:
         second.close()
 
 
+@pytest.mark.slow
 def test_no_port_at_all_is_an_error_that_names_them() -> None:
     with gang(2, limits=replace(QUICK, timeout=1.0)) as ranks:
         taken = [socket.create_server(("127.0.0.1", port)) for port in ranks.ports]
@@ -99,6 +101,7 @@ def test_ranks_that_never_come_are_named_by_everybody_in_time() -> None:
         assert "did not form within 1 s: ranks 1, 3, 4 never came (2 of 5 are here" in str(failure)
 
 
+@pytest.mark.slow
 def test_a_control_that_never_comes_is_named_by_the_worker_in_time() -> None:
     with gang(2, limits=replace(QUICK, timeout=1.0)) as ranks:
         worker = ranks.start(1, meet)
@@ -109,6 +112,7 @@ def test_a_control_that_never_comes_is_named_by_the_worker_in_time() -> None:
         assert str(ranks.ports[0]) in text and "Connection refused" in text
 
 
+@pytest.mark.slow
 def test_a_name_that_cannot_be_resolved_is_said_in_time() -> None:
     with gang(2, main="no-such-host.invalid", limits=replace(QUICK, timeout=1.0)) as ranks:
         worker = ranks.start(1, meet)
@@ -118,6 +122,7 @@ def test_a_name_that_cannot_be_resolved_is_said_in_time() -> None:
 
 
 # Each case has a port of its own, since they may run at the same time.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("port", "wrong"), [(18766, {"token": b"another token of this length"}), (18768, {"attempt": 1})]
 )
@@ -163,6 +168,7 @@ def test_a_rank_that_cannot_take_part_tells_the_others_also_those_who_come_later
         assert not any(rank.out or rank.err for rank in ranks.ranks.values())
 
 
+@pytest.mark.slow
 def test_a_control_that_waits_to_send_others_home_ends_when_it_is_asked_to_or_its_time_is_up() -> None:
     with gang(3, limits=replace(QUICK, timeout=60.0)) as ranks:
         control = ranks.start(0, meet, lack="nothing is here")
@@ -181,6 +187,7 @@ def test_a_control_that_waits_to_send_others_home_ends_when_it_is_asked_to_or_it
         assert ranks.wait(3.0) == [EXIT_NOT_FORMED]
 
 
+@pytest.mark.slow
 def test_a_second_process_of_a_rank_is_refused_and_the_first_stays() -> None:
     with gang(3, limits=replace(QUICK, timeout=10.0)) as ranks:
         ranks.start(0, meet)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from flow_slurm import Slurm
-from flow_target import RunView
-from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, queue, status, submitted, until, write
+from flow_target import RunView, until
+from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, queue, status, submitted, write
 
 FAN = """
 class FanFlow(FlowSpec):

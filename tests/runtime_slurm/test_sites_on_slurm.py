@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from flow_slurm import Slurm
-from flow_target import RunView
-from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, submitted, until, write
+from flow_target import RunView, until
+from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, submitted, write
 from test_runs_on_slurm import FAN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -62,6 +62,7 @@ def test_a_job_that_arrived_although_no_answer_came_is_not_submitted_again(progr
     assert "--name=a" in calls(tmp_path)[1]
 
 
+@pytest.mark.slow
 def test_a_controller_that_stays_away_is_given_up(program) -> None:
     program("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
     program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")

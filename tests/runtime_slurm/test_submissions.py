@@ -198,6 +198,7 @@ def test_a_fan_out_wider_than_an_array_becomes_several(tmp_path: Path) -> None:
     assert len(run.ran) == 1 + 12 + 12 + 2
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(FLOWS, st.integers(7, 12))
 def test_a_queue_that_has_room_for_a_few_jobs_is_enough(choice: tuple[int, int], limit: int) -> None:

@@ -170,6 +170,7 @@ def test_attempts_are_forked_anew_and_see_their_number(tmp_path: Path) -> None:
     assert job.states == ["failed", "done"]
 
 
+@pytest.mark.slow
 def test_a_timeout_is_the_attempts_own(tmp_path: Path) -> None:
     job = Supervised(tmp_path, "time.sleep(60)", "@timeout(seconds=1)")
     assert job.finish(job.start()) == 1
@@ -187,6 +188,7 @@ def test_what_an_attempt_leaves_running_ends_with_it(tmp_path: Path) -> None:
         os.kill(int(mark.read_text()), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "requeue", "kind"),
     [

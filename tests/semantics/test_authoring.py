@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from flow_target import Local, Target, ended
 
+pytestmark = pytest.mark.slow
+
 WriteFlow = Callable[..., Path]
 
 FLOW = """

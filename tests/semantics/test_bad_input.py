@@ -10,6 +10,8 @@ from flow_checks import assert_clear, assert_no_flowc_frames
 from flow_small import fanned, small
 from flow_target import Local, RunView
 
+pytestmark = pytest.mark.slow
+
 WriteFlow = Callable[..., Path]
 
 

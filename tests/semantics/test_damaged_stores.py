@@ -18,6 +18,8 @@ from flow_small import small
 from flow_target import Finished, Local, RunView, clean_environment, ended, flowc
 from flow_text import FlowText
 
+pytestmark = pytest.mark.slow
+
 WriteFlow = Callable[..., Path]
 
 

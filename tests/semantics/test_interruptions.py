@@ -16,6 +16,8 @@ from flow_shapes import SHAPES
 from flow_target import Finished, Local, RunView, clean_environment, flowc
 from flow_text import FlowText
 
+pytestmark = pytest.mark.slow
+
 WriteFlow = Callable[..., Path]
 WAIT = "if not mended(self):\n    subprocess.Popen(['sleep', '600'])\n    time.sleep(600)"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from flow_argo import Argo
 from flow_checks import assert_as_reference
 from flow_reference import Reference
 from flow_shapes import CROSSED, SHAPES
-from flow_target import Finished
+from flow_target import Finished, until
 from flow_text import FlowText
 from hosts_lab import HostsLab, require_lab
 
@@ -175,7 +174,7 @@ def test_an_interrupted_run_can_be_resumed(
     trace = target.folder / "lab" / "trace"
     with target.workflow(file) as (cluster, workflow):
         running = cluster.begin(workflow)
-        until(lambda: trace.exists() and trace.read_text().count(f'"begin", "here": "{step}/') >= tasks)
+        until(lambda: trace.exists() and trace.read_text().count(f'"begin", "here": "{step}/') >= tasks, 60)
         getattr(workflow, way)()
         running.join(30)
         said = report(workflow)
@@ -195,11 +194,3 @@ def test_an_interrupted_run_can_be_resumed(
         copies = frozenset(address for address in reference.visits if run.record(address).origin is not None)
         assert "start" in copies
         assert_as_reference(run, reference, skip=copies)
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.05)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from flow_target import Target
 
+pytestmark = pytest.mark.slow
+
 WriteFlow = Callable[..., Path]
 
 MERGE = """

@@ -13,6 +13,8 @@ from flow_shapes import CROSSED, SHAPES
 from flow_target import RunView, Target
 from flow_text import FlowText
 
+pytestmark = pytest.mark.slow
+
 FAIL = "if not mended(self) and (sum(self.stack) % 2 == 1 or not self.stack):\n    raise RuntimeError('not mended')"
 
 

@@ -13,6 +13,8 @@ from flow_shapes import CROSSED, SHAPES
 from flow_target import RunView, Target
 from flow_text import FlowText
 
+pytestmark = pytest.mark.slow
+
 ODD = "(sum(self.stack) % 2 == 1 or not self.stack)"
 RETRY = "@retry(times={}, minutes_between_retries=0)"
 

@@ -44,6 +44,7 @@ def test_a_shape_runs_as_its_reference_says(
     assert_as_reference(run, Reference(SHAPES[shape]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["foreach", "gang", "switch_in_branch", "loop_of_one_step"])
 def test_a_shape_runs_in_fresh_interpreters(shape: str, tmp_path: Path, write_flow: Callable[..., Path]) -> None:
     run = TARGETS["local-spawn"](tmp_path).run(write_flow(FlowText(SHAPES[shape]).text()))
@@ -77,6 +78,7 @@ def test_decorators_that_have_nothing_to_do_change_nothing(
             assert found["failure"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["branch", "foreach", "gang", "switch", "loop"])
 @pytest.mark.parametrize("place", ["below", "above", "both"])
 def test_plain_decorators_of_the_author(
@@ -97,6 +99,7 @@ def test_plain_decorators_of_the_author(
         assert lines == ["wrapped"] * len(reference.visits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("shape", ["gang", "gang_in_foreach", "nested_foreach", "foreach_of_loops", "branch_of_three"])
 def test_few_workers_are_enough(shape: str, workers: int, target: Target, write_flow: Callable[..., Path]) -> None:

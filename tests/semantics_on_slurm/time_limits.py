@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flow_slurm import Slurm
-from flow_target import RunView
-from slurm_runs import GANG, HEAD, ended_in_a_hurry, job_of, submitted, until
+from flow_target import RunView, until
+from slurm_runs import GANG, HEAD, ended_in_a_hurry, job_of, submitted
 
 
 def a_gang_saves_itself(target: Slurm, write_flow: Callable[..., Path]) -> None:

@@ -19,8 +19,8 @@ from flowc.cli.code_upload import upload_code
 from flowc.compiler import compile_flow
 from flowc.runtime import contract, fetch
 from flowc.runtime.datastore import DatastoreError, open_datastore
+from s3_server import s3_server
 
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 FLOW = """
 import helper
 from flowc import FlowSpec, checkpoint, current, parallel, retry, step
@@ -57,16 +57,11 @@ class MyFlow(FlowSpec):
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[dict[str, str]]:
     boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        variables = {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    with s3_server() as variables, pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket="code-of-flows")
         yield variables
-    server.stop()
 
 
 def containers(files: Any) -> Iterator[dict[str, Any]]:
@@ -175,6 +170,7 @@ def test_code_of_the_image_runs_and_another_image_is_refused(tmp_path: Path) -> 
         assert failed.root.phase == "Failed" and "build the image anew" in report(failed), report(failed)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, bucket: dict[str, str]) -> None:
     produced = compiled(tmp_path, ONE.format(decorators=""), code="s3://no-such-bucket/x")
     assert produced.files is not None

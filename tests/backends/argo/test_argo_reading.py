@@ -153,6 +153,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_template_that_says_something_else(name: str, files: dict[str, bytes]) -> None:
     change, words = CHANGES[name]
@@ -204,6 +205,7 @@ def test_every_shape_is_read_back(shape: str, tmp_path: Path) -> None:
     assert compiled(tmp_path, FlowText(SHAPES[shape]).text(), code="installed").files is not None
 
 
+@pytest.mark.slow
 @given(flows())
 @settings(max_examples=15)
 def test_random_flows_are_read_back(tmp_path_factory: pytest.TempPathFactory, seq: Any) -> None:

@@ -89,6 +89,7 @@ def test_every_shape(shape: str, write_flow: Writer) -> None:
     assert Counter(walker.ran) == visited(SHAPES[shape])
 
 
+@pytest.mark.slow
 @given(flows())
 @settings(max_examples=60)
 def test_random_flows(tmp_path_factory: pytest.TempPathFactory, seq: Seq) -> None:
@@ -127,6 +128,7 @@ class Straying:
         return out
 
 
+@pytest.mark.slow
 @given(tangles(), st.integers(0, 11))
 @settings(max_examples=80)
 def test_tangled_switches_and_loops(
