@@ -28,14 +28,16 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("FLOWC_DATASTORE", str(tmp_path / "store"))
     monkeypatch.delenv("READY", raising=False)
 
-    def run(*arguments: str | Path, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, status: int = 0, seconds: float = 240, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "flowc", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, **env},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=seconds,
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done
