@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -80,9 +79,6 @@ def launch(
             listener.close()
         except (OSError, ValueError):
             pass  # the terminal is gone; how the run went does not depend on it
-    if result.state == "interrupted" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Whoever presses Ctrl-C once more has been heard already; all that is left is to say so and to exit with 130.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     _report(invocation, compilation, result)
     return result.exit_code
 

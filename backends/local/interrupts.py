@@ -13,7 +13,8 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupts:
     """Counts the signals that ask the run to end, inside a ``with`` block.
 
-    Outside the main thread, where Python delivers no signals, it counts nothing.
+    Outside the main thread, where Python delivers no signals, it counts nothing. Where one has come, SIGINT is ignored
+    afterwards, and would no more raise KeyboardInterrupt.
 
     Attributes
     ----------
@@ -49,6 +50,9 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
+            if self.count and handler is signal.default_int_handler:
+                # Whoever presses Ctrl-C once more has been heard; what is left is to say so and to exit with 130.
+                handler = signal.SIG_IGN
             signal.signal(number, handler)
         if self._before:
             signal.set_wakeup_fd(self._wakeup)

@@ -116,7 +116,7 @@ def flags(plan: Plan, step: Step) -> dict[str, str | None]:
     limit = read_limit(given["time"]) if "time" in given else derived_limit(step)
     if limit is not None:
         out["time"] = clock(limit)
-        if limit != UNLIMITED:
+        if limit != UNLIMITED and _gains_by_a_warning(step):
             out["signal"] = f"B:USR1@{warning(limit)}"
     for name, value in given.items():
         flag = OPTIONS[name].flag
@@ -126,6 +126,11 @@ def flags(plan: Plan, step: Step) -> dict[str, str | None]:
         out["exclusive"] = None
     out.update(_extra(given.get("extra")))
     return dict(sorted(out.items()))
+
+
+def _gains_by_a_warning(step: Step) -> bool:
+    """Whether a step has a use for a warning that its job's time limit is near; to the others it would cost time."""
+    return step.retry is not None or step.catch is not None or any(item.name == "checkpoint" for item in step.features)
 
 
 def size_of(plan: Plan, step: Step) -> int | None:

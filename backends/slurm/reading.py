@@ -276,6 +276,10 @@ def _time_problems(step: Step, limit: str | None, signal: str | None) -> Iterato
         if signal is not None:
             yield "it is to be warned of a limit that it does not have"
         return
+    if not (step.retry or step.catch or "checkpoint" in {item.name for item in step.features}):
+        if signal is not None:
+            yield "it is to be warned of its limit, and can do nothing then"
+        return
     match = re.fullmatch(r"B:USR1@([0-9]+)", signal or "")
     if match is None or not 0 < int(match[1]) < found:
         yield f"--signal is {signal!r}, which is no warning before its limit"

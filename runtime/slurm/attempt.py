@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from .. import contract
@@ -36,7 +37,8 @@ _START = 120.0
 """Seconds that an attempt with a timeout may take until its step's process is there."""
 
 _LOOK = 0.1
-_CAUGHT_SIZE = 60_000
+_LONGEST_VARIABLE = 120_000
+"""Bytes of one environment variable that Linux surely takes: MAX_ARG_STRLEN is 128 KiB, with the name and a zero."""
 
 
 class End(NamedTuple):
@@ -94,8 +96,7 @@ class Attempt:
         environment.pop("SLURM_RESTART_COUNT", None)
         environment.pop(contract.CAUGHT, None)
         if caught is not None:
-            short = {name: text[-_CAUGHT_SIZE:] for name, text in caught.items()}
-            environment[contract.CAUGHT] = json.dumps(short)
+            environment[contract.CAUGHT] = _short_json(caught)
         return environment
 
     def run(self) -> End:
@@ -191,12 +192,19 @@ class Attempt:
         return job.journal.datastore.exists(f"{job.records.folder(job.first, self.number)}/stdout.log")
 
     def _warned(self) -> None:
-        """The time limit of the job is near, and there is time for a checkpoint."""
+        """The time limit of the job is near: there is time for a checkpoint, or to go on to a retry or a catch."""
         if self.job.warned or self.kill_at is not None:
             return
         self.job.warned = True
-        say("the job's time limit is near; the attempt is asked to save a checkpoint and to end")
-        self._ask_to_end(_checkpoint_grace() + 1.0)
+        if self.job.saves:
+            say("the job's time limit is near; the attempt is asked to save a checkpoint and to end")
+            self._ask_to_end(_checkpoint_grace() + 1.0)
+            return
+        say("the job's time limit is near; the attempt is ended")
+        rank = 0 if self.job.gang else None
+        text = "was still at work when the time limit of its job was near; give the step more time"
+        self.timed_out = Failure(str(self.job.first), self.number, TIMEOUT, text, rank)
+        self._ask_to_end(GRACE)
 
     def _timeout(self) -> None:
         if self.kill_at is not None:
@@ -268,6 +276,16 @@ class Attempt:
         rank = 0 if self.job.gang else None
         text = "was asked to end because the time limit of its job was near"
         return Failure(str(self.job.first), self.number, PREEMPTED, text, rank)
+
+
+def _short_json(texts: Mapping[str, str]) -> str:
+    """Texts as JSON that a variable can hold; of long ones, which are tracebacks, the ends."""
+    size = max(map(len, texts.values()), default=0)
+    while True:
+        found = json.dumps({name: text[-size:] if size else "" for name, text in texts.items()})
+        if len(found) <= _LONGEST_VARIABLE or not size:
+            return found
+        size = size * 2 // 3
 
 
 def _checkpoint_grace() -> float:

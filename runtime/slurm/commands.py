@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Optional
 
 from ...dsl import FlowcError
@@ -27,6 +28,13 @@ _AWAY = (
 _FULL = "MaxSubmitJob|MaxSubmitJobs|submit job limit reached"
 """How a limit on the number of somebody's jobs is called (https://slurm.schedmd.com/resource_limits.html): it lets more
 in when others have ended. sbatch says the reason in a line of its own, before the one that stands for many reasons."""
+
+_FULL_FOR_ALL = "temporarily unable to accept job|job queue full|MaxJobCount"
+"""How sbatch says that the controller holds MaxJobCount jobs, of whomever (https://slurm.schedmd.com/slurm.conf.html).
+It tries again by itself for two minutes."""
+
+_WAITS = "flowc waits for room in the queue"
+"""Comment of a job that does so, for flowc's other runs to see."""
 
 _STUCK = ("Dependency", "DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin")
 """Reasons of jobs that nothing makes room by: they may wait for what is to be submitted, or for a person."""
@@ -57,14 +65,18 @@ class Answer(NamedTuple):
 
     @property
     def away(self) -> bool:
-        """Whether the same may well succeed later."""
-        return self.code != 0 and re.search(_AWAY, self.err) is not None
-
+        """Whether the controller could not be asked, and the same may well succeed later."""
+        return self.code != 0 and not self.full and re.search(_AWAY, self.err) is not None
 
     @property
     def full(self) -> bool:
         """Whether it was refused only because so many jobs are there already."""
-        return self.code != 0 and re.search(_FULL, self.err) is not None
+        return self.code != 0 and (re.search(_FULL, self.err) is not None or self.full_for_all)
+
+    @property
+    def full_for_all(self) -> bool:
+        """Whether those are the jobs of all users."""
+        return self.code != 0 and re.search(_FULL_FOR_ALL, self.err, re.IGNORECASE) is not None
 
 
 class Room(NamedTuple):
@@ -73,7 +85,7 @@ class Room(NamedTuple):
     Parameters
     ----------
     begins : callable
-        Called once, when the waiting begins.
+        Called when the waiting begins, and from time to time while it goes on.
     others : callable
         Gives the ids of the jobs that wait for the same, and so do not end before there is room.
     """
@@ -159,29 +171,63 @@ class Commands:
         if not isinstance(answer, str) and answer.full:
             sys.stderr.write(f"flowc: {name} has to wait until there are fewer jobs: {_said(answer)}\n")
             sys.stderr.flush()
-            room.begins()
-        while not isinstance(answer, str) and answer.full and self._others_go_on(room.others()):
-            # For as long as there are jobs that will end; a job that is more than the limit itself never fits.
-            time.sleep(self.full_wait)
-            try:
-                # Another job may have taken this one for gone meanwhile, and have submitted in its place.
-                found = again()
-            except ControllerAway:
-                continue
-            answer = found or self._ask(command, environment, again)
+            with self._marked_as_waiting():
+                answer = self._wait_for_room(answer, command, environment, again, room)
         if isinstance(answer, str):
             return answer
         if answer.code != 0:
             raise SlurmError(f"Slurm refused the job {name}: {_said(answer)}")
         return answer.out.strip().splitlines()[-1].split(";")[0]
 
-    def _others_go_on(self, waiting: Collection[str]) -> bool:
-        """Whether the user has jobs beside this one, and those that wait as it does, that may end before anything else
+    def _wait_for_room(
+        self,
+        answer: Answer | str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        again: Callable[[], Optional[str]],
+        room: Room,
+    ) -> Answer | str:
+        """Submit as soon as there is room, for as long as there are jobs that will end; a job that is more than the
+        limit itself never fits.
+        """
+        room.begins()
+        while not isinstance(answer, str) and answer.full and self._others_go_on(answer, room.others()):
+            time.sleep(self.full_wait)
+            room.begins()
+            try:
+                # Another job may have taken this one for gone meanwhile, and have submitted in its place.
+                found = again()
+            except ControllerAway:
+                continue
+            answer = found or self._ask(command, environment, again)
+        return answer
+
+    def _others_go_on(self, refusal: Answer, waiting: Collection[str]) -> bool:
+        """Whether there are jobs beside this one, and those that wait as it does, that may end before anything else
         does."""
         stay = {own_job(os.environ), *waiting}
-        answer = self._run(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i|%r"])
-        jobs = [line.strip().partition("|") for line in answer.out.splitlines() if line.strip()]
-        return answer.away or any(id_ not in stay and reason not in _STUCK for id_, _, reason in jobs)
+        # Those that have ended count, too, until the controller forgets them (MinJobAge), but not for a user's limit.
+        whose = ["--states=all"] if refusal.full_for_all else [f"--user={os.getuid()}"]
+        answer = self._run(["squeue", "--noheader", *whose, "--format=%i|%r|%k"])
+        jobs = [line.strip().split("|", 2) for line in answer.out.splitlines() if line.count("|") >= 2]
+        return answer.away or any(
+            id_ not in stay and reason not in _STUCK and comment != _WAITS for id_, reason, comment in jobs
+        )
+
+    @contextmanager
+    def _marked_as_waiting(self) -> Iterator[None]:
+        """Say of the own job that it waits, and does not end before: jobs of other runs must not wait for it."""
+        job = own_job(os.environ)
+        if job is None:
+            yield
+            return
+        before = self._run(["squeue", "--noheader", f"--jobs={job}", "--format=%k"]).out.strip()
+        update = ["scontrol", "update", f"JobId={job}"]
+        self._run([*update, f"Comment={_WAITS}"])
+        try:
+            yield
+        finally:
+            self._run([*update, f"Comment={'' if before in ('(null)', _WAITS) else before}"])
 
     def find(self, name: str) -> Optional[str]:
         """The id of the job or array of that name that the controller still knows, whatever became of it."""
@@ -236,11 +282,15 @@ class Commands:
 
     def show(self, job: str) -> dict[str, str]:
         """What the controller knows of a job; empty where it knows nothing, any more or at all."""
+        return next(reversed(self.show_all(job)), {})
+
+    def show_all(self, job: str) -> list[dict[str, str]]:
+        """The same of each task of an array."""
         answer = self._run(["scontrol", "--oneliner", "show", "job", job])
         if answer.code != 0:
-            return {}
-        line = answer.out.strip().splitlines()[-1] if answer.out.strip() else ""
-        return dict(pair for word in line.split(" ") if len(pair := word.split("=", 1)) == 2)
+            return []
+        lines = [line for line in answer.out.splitlines() if line.strip()]
+        return [dict(pair for word in line.split(" ") if len(pair := word.split("=", 1)) == 2) for line in lines]
 
     def max_array(self) -> int:
         """How many tasks an array may have."""
@@ -299,8 +349,9 @@ class Commands:
             raise SlurmMissing(
                 f"there is no {command[0]} on this machine's PATH; run this where Slurm's programs are"
             ) from None
-        except subprocess.TimeoutExpired:
-            return Answer(1, "", f"{command[0]} timed out")
+        except subprocess.TimeoutExpired as error:
+            said = (error.stderr or b"").decode("utf-8", "replace")
+            return Answer(1, "", f"{said}\n{command[0]} timed out")
         return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 

@@ -7,6 +7,7 @@ same at once, come to the same end.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -194,8 +195,8 @@ class Journal:
         return self._create(f"intents/{key}.{number}.json", dict(holder))
 
     def set_waiting(self, key: str, number: int, job: Optional[str]) -> None:
-        """Whoever set out to submit a key waits until there is room in the queue."""
-        self._write(f"waiting/{key}.{number}.json", {"job": job})
+        """Whoever set out to submit a key waits, still, until there is room in the queue."""
+        self._write(f"waiting/{key}.{number}.json", {"job": job, "at": time.time()})
 
     def is_waiting(self, key: str, number: int) -> bool:
         """Whether that is so."""
@@ -203,9 +204,15 @@ class Journal:
 
     def waiting(self) -> set[str]:
         """The jobs that wait, or have waited, to submit others."""
-        folder = f"{self.prefix}/waiting"
-        found = (self._read(f"waiting/{name}") for name in self.datastore.list(folder))
-        return {data["job"] for data in found if data is not None and data["job"] is not None}
+        return {data["job"] for data in self._waiting() if data["job"] is not None}
+
+    def last_waited(self) -> float:
+        """When somebody last said that it waits, in seconds since 1970; 0 where nobody has."""
+        return max((float(data["at"]) for data in self._waiting()), default=0.0)
+
+    def _waiting(self) -> list[dict[str, Any]]:
+        names = self.datastore.list(f"{self.prefix}/waiting")
+        return [data for name in names if (data := self._read(f"waiting/{name}")) is not None]
 
     # Tasks ------------------------------------------------------------------------------------------------------------
 

@@ -104,8 +104,10 @@ def submit(request: Request, commands: Optional[Commands] = None) -> RunInfo:
     environment = {**os.environ, **run_environment(run, datastore.path("").rstrip("/"), *staged, bundle.bundled)}
     try:
         Submitter(journal, commands, environment).begin()
-    except RunOver:
-        pass  # its first jobs were faster, and one of them failed
+    except RunOver as error:
+        if not journal.jobs():
+            raise FlowcError(f"{error}, and none of its jobs was submitted") from None
+        # Its first jobs were faster, and one of them failed.
     except FlowcError as error:
         journal.end(FAILED, time.time(), Failure(None, 0, type(error).__name__, str(error)))
         cancel_others(journal, commands, None)

@@ -18,6 +18,9 @@ from .supervise import LOST
 _YOUNG = 60.0
 """Seconds in which a run of which nothing is in the queue may just be being submitted."""
 
+_WAITING = 300.0
+"""Seconds in which whoever waits for room in the queue says again that it does, twice over: one try takes up to 140."""
+
 _GOING = 90.0
 """Seconds in which cancelled jobs are gone: Slurm kills those that linger after KillWait, which is 30."""
 
@@ -65,6 +68,8 @@ def look(datastore: Datastore, run: RunInfo, commands: Optional[Commands] = None
     status = read_status(datastore, run)
     if status.state != RUNNING or (time.time() - run.created < _YOUNG and not journal.jobs()):
         return Look(status, jobs)
+    if time.time() - journal.last_waited() < _WAITING:
+        return Look(status, jobs)
     if settings is not None and commands.live(settings.user, settings.prefix):
         return Look(status, jobs)
     journal.end(FAILED, time.time(), _why(journal, commands))
@@ -98,10 +103,10 @@ def _why(journal: Journal, commands: Commands) -> Failure:
         return Failure(None, 0, LOST, "its submission was cut off before any job was submitted; resume the run")
     found = []
     for key, job in sorted(known.items(), key=lambda item: item[1]):
-        shown = commands.show(job)
-        state = shown.get("JobState", "")
-        if state and state not in _GOOD and shown.get("Reason") != "DependencyNeverSatisfied":
-            found.append((shown.get("EndTime", ""), key, job, state, shown.get("NodeList", "")))
+        for shown in commands.show_all(job):
+            state = shown.get("JobState", "")
+            if state and state not in _GOOD and shown.get("Reason") != "DependencyNeverSatisfied":
+                found.append((shown.get("EndTime", ""), key, job, state, shown.get("NodeList", "")))
     if not found:
         return Failure(
             None, 0, LOST, "nothing of it is in Slurm's queue any more, and no job said why it ended; resume the run"

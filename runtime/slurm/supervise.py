@@ -23,7 +23,7 @@ from ..report import PREEMPTED, RANK_LOST, TIMEOUT, Failure
 from ..runs import FAILED, read_run
 from ..variables import required
 from .attempt import HEARD, Attempt, End, say
-from .commands import Commands, SlurmError, own_job
+from .commands import Commands, ControllerAway, SlurmError, own_job
 from .journal import Journal
 from .submission import RunOver, Submitter, find_done
 
@@ -99,6 +99,11 @@ class Job:
         return self.step.kind == "gang"
 
     @property
+    def saves(self) -> bool:
+        """Whether an attempt may leave a checkpoint, from which the next one goes on."""
+        return "checkpoint" in self.step.features
+
+    @property
     def first(self) -> Address:
         """The task, or rank 0 of the gang."""
         return self.ranks[0]
@@ -148,13 +153,19 @@ class Job:
                 return True
             # Two jobs for one task can only come from a submission that seemed lost and was not.
             say(f"job {holder} is at work on {self.address} already")
-            while self.commands.is_live(holder):
+            while self._is_live(holder):
                 if self.journal.has_ended:
                     raise RunOver("the run has ended")
                 self._pause(5.0)
             if find_done(self.run_info, self.records, self.address) is not None:
                 return False
             number += 1
+
+    def _is_live(self, holder: str) -> bool:
+        try:
+            return self.commands.is_live(holder)
+        except ControllerAway:
+            return True  # nobody can say otherwise; it is asked again
 
     def _find_ranks(self) -> None:
         if not self.gang:
@@ -237,9 +248,9 @@ class Job:
                     return None
                 continue
             self.journal.set_failed(self.address, number)
-            if caught is None and left and failure.type == RANK_LOST:
-                # Its node is likely gone, and this allocation has no other.
-                self._start_anew("a rank was lost")
+            if caught is None and left and (self.warned or failure.type == RANK_LOST):
+                # In this allocation there is no time for another attempt, or no node in the place of the lost one.
+                self._start_anew("the job's time limit is near" if self.warned else "a rank was lost")
                 return None
             if caught is None and left:
                 assert retry is not None

@@ -21,7 +21,9 @@ PAIRS = [(example, target) for example in examples.EXAMPLES for target in exampl
 @pytest.mark.parametrize(("example", "target"), PAIRS, ids=[f"{example.name}-{target}" for example, target in PAIRS])
 def test_manifests_are_current_and_describe_the_flow(example: Path, target: str) -> None:
     folder = example / "manifests" / target
-    produced = produce(compiled(example / "flow.py"), target)
+    compilation = compiled(example / "flow.py")
+    assert list(compilation.diagnostics) == []
+    produced = produce(compilation, target)
     refused = examples.REFUSED.get((example.name, target))
     if refused is not None:
         assert produced.files is None and [item.code for item in produced.diagnostics if item.is_error] == [refused]

@@ -66,10 +66,11 @@ def test_there_is_a_readme_for_every_example_that_gives_its_command() -> None:
         assert f"flowc run examples/{name}/flow.py" in text, name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_example_is_free_of_findings(command: Command, name: str) -> None:
-    done = command("check", "--format", "json", flow(name))
-    assert json.loads(done.stdout) == []
+def test_examples_are_free_of_findings(command: Command) -> None:
+    # Those of the others are looked at where their manifests are compiled.
+    for name in ("word_count", "torch_ddp"):
+        done = command("check", "--format", "json", flow(name))
+        assert json.loads(done.stdout) == []
 
 
 def test_word_count(command: Command) -> None:
@@ -223,13 +224,13 @@ def test_torch_ddp(command: Command) -> None:
 @pytest.mark.slow
 def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
     require("torch")
-    done = command("run", flow("gpt"), "--fail_at", "100")
+    done = command("run", flow("gpt"), "--steps", "80", "--fail_at", "60")
     result = data("GPTFlow/1")
     assert "the machine was taken away" in done.stdout
-    assert done.stdout.count("goes on from step 80") == 2
+    assert done.stdout.count("goes on from step 40") == 2
     assert result.attempt == 1
     losses = result.learnt["losses"]
-    assert len(losses) == 120 and losses[0] > 4 and losses[-1] < 2.6
+    assert len(losses) == 80 and losses[0] > 4 and losses[-1] < 2.8
     assert len(result.learnt["written"]) == 121
 
 

@@ -68,7 +68,7 @@ class HostsGang(GangLab):
             until = time.monotonic() + patient(2)
             while (found := host.processes()) and time.monotonic() < until:
                 time.sleep(0.05)
-            assert found == []
+            assert found == [], f"on {host.name} there still run {found}"
             # What the lab itself put there: its folder, and a clone or an environment that lies below /tmp.
             there = {folder.split("/")[0] for folder in self.lab.shared_in_tmp}
             left = [name for name in host.run(["ls", "-A", "/tmp"]).stdout.split() if name not in there]

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,8 @@ KEY_FILES = ("flowc-*/ray-token", "flowc-*/dask/key.pem", "flowc-*/ssh/host_key"
 """Where the frameworks keep what they make, below the folder for temporary files."""
 _LARGE = 1 << 16
 _PAUSE = 0.05
+_SHARE = 12
+"""So many times as long as a look takes, nothing is looked at."""
 
 
 class SecretsWatch:
@@ -75,7 +78,9 @@ class SecretsWatch:
             assert not seen, seen
 
     def _look_again_and_again(self) -> None:
-        while not self._over.wait(_PAUSE):
+        pause = _PAUSE
+        while not self._over.wait(pause):
+            began = time.thread_time()
             for pid in filter(str.isdigit, os.listdir("/proc")):
                 self.commands.add(_content(f"/proc/{pid}/cmdline"))
             for root in self._roots():
@@ -84,6 +89,8 @@ class SecretsWatch:
                         self._note_key(root, path)
                 for path in _open_files(root):
                     self.open_files[path] = _content(path)
+            # What is watched must not be slowed down by it.
+            pause = max(_PAUSE, _SHARE * (time.thread_time() - began))
 
     def _note_key(self, root: Path, path: Path) -> None:
         # It may be seen while it is being written.

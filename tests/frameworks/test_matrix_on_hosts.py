@@ -76,8 +76,10 @@ def test_a_laptop_that_misnames_itself_and_its_user_runs_it(name: str) -> None:
         gang.assert_clean(done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("names", [("parallel", "torchrun", "mpi", "jax", "dask"), ("deepspeed", "ray", "tensorflow")])
-def test_a_partition_ends_the_processes_on_both_sides(names: tuple[str, ...]) -> None:
+def test_a_partition_ends_the_processes_on_both_sides() -> None:
+    # Whether ranks are lost, flowc's supervisors decide. These have processes of each kind to end: in the ranks
+    # themselves, launched on every node, started from one node through an agent, and daemons.
+    names = ("parallel", "torchrun", "mpi", "dask", "ray")
     for name in names:
         require(ROWS[name])
     with HostsLab(2) as lab:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from flowc.runtime.slurm.commands import (
     Commands,
     ControllerAway,
     LiveJob,
+    Room,
     SlurmError,
     SlurmMissing,
     clean_environment,
@@ -77,14 +79,14 @@ exit 1"""
 
 def test_a_limit_on_how_many_jobs_are_there_is_waited_for(program, tmp_path: Path) -> None:
     program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 3 ]; then echo 12; exit 0; fi\n{FULL}")
-    program("squeue", """case "$*" in *--name=*) ;; *) echo '4|None'; echo '5_1|Dependency';; esac""")
+    program("squeue", """case "$*" in *--name=*) ;; *) echo '4|None|'; echo '5_1|Dependency|(null)';; esac""")
     assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
     assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", *["squeue", "squeue", "sbatch"] * 2]
 
 
 def test_a_job_that_another_one_submitted_meanwhile_is_not_submitted_again(program, tmp_path: Path) -> None:
     program("sbatch", FULL)
-    program("squeue", """case "$*" in *--name=a*) echo 13;; *) echo '4|None';; esac""")
+    program("squeue", """case "$*" in *--name=a*) echo 13;; *) echo '4|None|mine';; esac""")
     assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "13"
     assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", "squeue", "squeue"]
 
@@ -92,10 +94,47 @@ def test_a_job_that_another_one_submitted_meanwhile_is_not_submitted_again(progr
 def test_a_job_that_the_limit_never_lets_in_is_refused(program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4")
     program("sbatch", FULL)
-    # Nothing but the job that submits, and what waits for it or for a person.
-    program("squeue", "echo '4|None'; echo '5|Dependency'; echo '6|JobHeldUser'")
+    program("scontrol", "")
+    # Nothing but the job that submits, what waits for it or for a person, and what waits for room as it does.
+    jobs = ["4|None|", "5|Dependency|", "6|JobHeldUser|", "7|None|flowc waits for room in the queue"]
+    program("squeue", f"""case "$*" in *%i*) printf '%s\\n' {" ".join(map(shlex.quote, jobs))};; esac""")
     with pytest.raises(SlurmError, match="QOSMaxSubmitJobPerUserLimit"):
         Commands(0.1).submit([], dict(os.environ), "a", go_on)
+
+
+def test_a_job_that_waits_for_room_says_so_for_as_long(
+    program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4")
+    program("scontrol", "")
+    program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 2 ]; then echo 12; exit 0; fi\n{FULL}")
+    program("squeue", """case "$*" in *--jobs=4*) echo 'of the author';; *--name=*) ;; *) echo '9|None|';; esac""")
+    begun: list[str] = []
+    room = Room(lambda: begun.append("again"))
+    assert Commands(0.1).submit([], dict(os.environ), "a", go_on, room) == "12"
+    said = [line for line in calls(tmp_path) if line.startswith("scontrol")]
+    assert said == [
+        "scontrol update JobId=4 Comment=flowc waits for room in the queue",
+        "scontrol update JobId=4 Comment=of the author",
+    ]
+    assert begun == ["again", "again"]
+
+
+def test_a_controller_that_holds_as_many_jobs_as_it_can_is_waited_for(program, tmp_path: Path) -> None:
+    full = "echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exit 1"
+    program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 3 ]; then echo 12; exit 0; fi\n{full}")
+    program("squeue", """case "$*" in *--name=*|*--user=*) ;; *--states=all*) echo '4|None|of somebody else';; esac""")
+    assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
+
+
+def test_what_sbatch_said_before_it_took_too_long_counts(
+    program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowc.runtime.slurm.commands._LONGEST_ANSWER", 0.5)
+    full = "echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exec sleep 30"
+    program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 2 ]; then echo 12; exit 0; fi\n{full}")
+    program("squeue", """case "$*" in *--name=*) ;; *) echo '4|None|';; esac""")
+    assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
 
 
 def test_a_limit_of_another_kind_is_not_waited_for(program) -> None:

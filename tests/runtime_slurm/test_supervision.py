@@ -16,11 +16,12 @@ from flowc.compiler import compile_flow
 from flowc.runtime.address import Address
 from flowc.runtime.datastore import open_datastore
 from flowc.runtime.runs import RunInfo, create_run
+from flowc.runtime.slurm.attempt import _short_json
 from flowc.runtime.slurm.journal import Journal, Settings
 
 FLOW = """
 import os, sys, time
-from flowc import FlowSpec, Parameter, catch, retry, step, timeout
+from flowc import FlowSpec, Parameter, catch, checkpoint, retry, step, timeout
 
 class OneFlow(FlowSpec):
     what = Parameter("what", default="")
@@ -99,6 +100,18 @@ class Supervised:
         while not log.exists() or "at work" not in log.read_text():
             assert time.monotonic() < until, self.said
             time.sleep(0.02)
+
+    def warn_until_requeued(self) -> None:
+        """Start the job, let the early warning come while it is at work, and Slurm end it when it asks for that."""
+        process = self.start()
+        self.until_at_work()
+        process.send_signal(signal.SIGUSR1)
+        until = time.monotonic() + 20
+        while "scontrol requeue 4" not in self.calls:
+            assert time.monotonic() < until, self.said
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        self.finish(process)
 
     @property
     def said(self) -> str:
@@ -213,19 +226,24 @@ def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: s
 
 
 def test_an_early_warning_gives_the_job_back_to_slurm(tmp_path: Path) -> None:
-    job = Supervised(tmp_path, "time.sleep(60)", "@retry(times=1)")
-    process = job.start()
-    job.until_at_work()
-    process.send_signal(signal.SIGUSR1)
-    until = time.monotonic() + 20
-    while not any(call == "scontrol requeue 4" for call in job.calls):
-        assert time.monotonic() < until, job.said
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    job.finish(process)
+    job = Supervised(tmp_path, "time.sleep(60)", "@checkpoint\n    @retry(times=1)")
+    job.warn_until_requeued()
     assert job.journal.ended is None and "asked to save a checkpoint" in job.said
     # The new start of the job makes a new attempt, which is not one of @retry's.
     assert job.journal.failed(Address("start"), [0]) == 0
+
+
+def test_a_step_that_saves_nothing_has_failed_when_the_early_warning_comes(tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)", "@retry(times=1)")
+    job.warn_until_requeued()
+    assert job.journal.ended is None and "save a checkpoint" not in job.said
+    assert job.journal.failed(Address("start"), [0]) == 1
+    process = job.start(SLURM_RESTART_COUNT="1")
+    job.until_at_work(1)
+    process.send_signal(signal.SIGUSR1)
+    assert job.finish(process) == 1
+    assert job.failure["type"] == "Timeout" and "give the step more time" in job.failure["message"]
+    assert job.failure["attempt"] == 1 and job.calls.count("scontrol requeue 4") == 1
 
 
 def test_a_failure_is_still_caught_once_the_early_warning_has_come(tmp_path: Path) -> None:
@@ -261,3 +279,11 @@ def test_a_run_that_has_ended_begins_nothing(tmp_path: Path) -> None:
     assert job.finish(job.start()) == 1
     assert "the run has ended" in job.said
     assert not (tmp_path / "store" / job.run.prefix / "start").exists()
+
+
+def test_a_long_failure_fits_into_a_variable() -> None:
+    # JSON writes one such character in twelve bytes.
+    texts = {"type": "ValueError", "message": "\U0001f600" * 50_000, "traceback": '"\n' * 200_000 + "the end"}
+    found = _short_json(texts)
+    assert len(found.encode()) < 128 * 1024 and json.loads(found)["traceback"].endswith("the end")
+    assert json.loads(_short_json({"type": "E", "message": "short"})) == {"type": "E", "message": "short"}
