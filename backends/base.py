@@ -293,7 +293,13 @@ def _without_effect(plan: Plan, table: Capabilities) -> Iterator[Diagnostic]:
     for name, uses in idle.items():
         yield _idle(f"@{name}", name in _PLACEMENT, uses[0][0], [step for _, step in uses if step], table)
     yield from _idle_resources(plan.steps, table)
-    if table.option_group:
+    if not table.option_group:
+        # Who meant the step for a cluster must not think that it ran on one.
+        for group in sorted({group for step in plan.steps for group in step.options}):
+            steps = [step for step in plan.steps if group in step.options]
+            message = f"@{group} has no effect on {table.title}{_in(steps)}"
+            yield Diagnostic("FC406", message, steps[0].span, severity=Severity.NOTE)
+    else:
         unknown: dict[str, list[Step]] = {}
         for step in plan.steps:
             for option in step.options.get(table.option_group, {}):

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..dsl.errors import ArtifactUnreadable, CaughtFailure, MissingArtifact
+from ..dsl.parameters import ConfigValue
 from ..runtime.address import Address
 from ..runtime.artifacts import ArtifactStore
 from ..runtime.datastore import Datastore
@@ -20,6 +21,8 @@ from .lookup import NotFound, not_found, when
 
 if TYPE_CHECKING:
     from .objects import Run, Step
+
+_CONFIG = "config"
 
 
 class Task:
@@ -141,8 +144,8 @@ class Task:
 
     @property
     def runtime_name(self) -> str:
-        """Where it ran."""
-        return "local"
+        """The target that it ran on: ``local``, ``slurm`` or ``argo``."""
+        return self._run._info.target
 
     @property
     def metadata_dict(self) -> dict[str, str]:
@@ -183,8 +186,12 @@ class Task:
         """Its artifacts as attributes, not loaded: ``task.artifacts.model.size``."""
         return Artifacts(self)
 
+    def _configs(self) -> dict[str, Any]:
+        """The flow's configs by name, in the form of parameters; they, too, are artifacts of every task."""
+        return {name: ({"name": name, "type": _CONFIG}, value) for name, value in self._run._info.configs.items()}
+
     def _names(self) -> list[str]:
-        return sorted({*self._references(), *self._parameters()})
+        return sorted({*self._references(), *self._parameters(), *self._configs()})
 
     def __iter__(self) -> Iterator[DataArtifact]:
         return (self[name] for name in self._names())
@@ -193,7 +200,7 @@ class Task:
         references = self._references()
         if name in references:
             return DataArtifact._of(self, name, references[name], None)
-        parameter = self._parameters().get(name)
+        parameter = self._parameters().get(name) or self._configs().get(name)
         if parameter is None:
             raise not_found(f"task {self.pathspec} has no artifact", name, self._names())
         return DataArtifact._of(self, name, None, parameter)
@@ -257,6 +264,8 @@ class DataArtifact:
         store = ArtifactStore(run._store, run._info.flow)
         if self._reference is None:
             declared, value = self._parameter
+            if declared.get("type") == _CONFIG:
+                return ConfigValue(value) if isinstance(value, Mapping) else value
             return _parameter_value(store, declared, value)
         try:
             return store.load(self._reference, self.id)
@@ -275,8 +284,8 @@ class DataArtifact:
     def sha(self) -> str:
         """SHA-256 of its stored bytes, in hexadecimal."""
         if self._reference is None:
-            value = self._parameter[1]
-            return _blob(value) or hashlib.sha256(json.dumps(value).encode()).hexdigest()
+            declared, value = self._parameter
+            return _blob(value, declared) or hashlib.sha256(json.dumps(value).encode()).hexdigest()
         if "inline" in self._reference:
             return hashlib.sha256(a2b_base64(self._reference["inline"])).hexdigest()
         return str(self._reference["blob"])
@@ -285,8 +294,8 @@ class DataArtifact:
     def size(self) -> int:
         """Stored bytes."""
         if self._reference is None:
-            value = self._parameter[1]
-            return int(value["file"]["size"]) if _blob(value) else len(json.dumps(value))
+            declared, value = self._parameter
+            return int(value["file"]["size"]) if _blob(value, declared) else len(json.dumps(value))
         return int(self._reference["size"])
 
     @property
@@ -356,15 +365,15 @@ class Data:
         return f"<data {', '.join(self._task._names())}>"
 
 
-def _blob(value: Any) -> str | None:
-    """The hash of an IncludeFile's content; None for any other parameter."""
-    if isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], dict):
-        return value["file"].get("blob")
-    return None
+def _blob(value: Any, declared: Mapping[str, Any]) -> str | None:
+    """The hash of an IncludeFile's content; None for any other parameter, and for a config."""
+    if declared.get("type") == _CONFIG or not isinstance(value, dict) or set(value) != {"file"}:
+        return None
+    return value["file"].get("blob") if isinstance(value["file"], dict) else None
 
 
 def _parameter_value(store: ArtifactStore, declared: Mapping[str, Any], value: Any) -> Any:
-    blob = _blob(value)
+    blob = _blob(value, declared)
     if blob is None:
         return value
     data = bytes(store.blob(blob, value["file"]["size"], f"parameter {declared['name']}", always=True))

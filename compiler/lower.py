@@ -77,9 +77,7 @@ def _step(node: Node, structure: Structure, settings: Sequence[Settings]) -> Ste
         timeout=_timeout(by_label.get("timeout")),
         catch=_catch(by_label.get("catch")),
         framework=_framework(named[0]) if named else None,
-        options={
-            TARGET_LABELS[item.label]: _given(item) for item in settings if item.label in TARGET_LABELS and item.given
-        },
+        options={TARGET_LABELS[item.label]: _given(item) for item in settings if item.label in TARGET_LABELS},
         features=tuple(
             feature(item)
             for item in settings

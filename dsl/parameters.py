@@ -7,7 +7,7 @@ the run's value, which cannot be assigned to.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Optional, TypeVar
 
 T = TypeVar("T")
@@ -105,14 +105,11 @@ class IncludeFile(Parameter):
         self.encoding = encoding
 
 
-class ConfigValue(Mapping[str, Any]):
-    """A config's value: a mapping that is read by key or by attribute, and that cannot be changed."""
+class ConfigValue(dict[str, Any]):
+    """A config's value: a dictionary whose values can be read as attributes, too, and that cannot be changed."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        self.__dict__["_data"] = dict(data)
-
-    def __getitem__(self, key: str) -> Any:
-        return _wrap(self._data[key])
+        super().__init__((key, _wrap(value)) for key, value in data.items())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -120,31 +117,34 @@ class ConfigValue(Mapping[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"the config has no {name!r}; it has {', '.join(self._data) or 'nothing'}") from None
+            raise AttributeError(f"the config has no {name!r}; it has {', '.join(self) or 'nothing'}") from None
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def _refuse(self, *arguments: Any, **more: Any) -> Any:
         raise TypeError("a config cannot be changed")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._data)
-
-    def __len__(self) -> int:
-        return len(self._data)
+    __setattr__ = __delattr__ = __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __repr__(self) -> str:
-        return f"ConfigValue({self._data!r})"
+        return f"ConfigValue({dict(self)!r})"
 
     def __reduce__(self) -> Any:
-        return ConfigValue, (self._data,)
+        return ConfigValue, (dict(self),)
+
+    def copy(self) -> dict[str, Any]:
+        """A plain dictionary of the same values, which can be changed."""
+        return dict(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain dictionary."""
-        copy: dict[str, Any] = json.loads(json.dumps(self._data))
+        """The plain dictionary, and nothing but plain ones in it."""
+        copy: dict[str, Any] = json.loads(json.dumps(self))
         return copy
 
 
 def _wrap(value: Any) -> Any:
-    return ConfigValue(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return ConfigValue(value)
+    return [_wrap(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class ConfigExpr:

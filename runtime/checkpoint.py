@@ -2,6 +2,9 @@
 
 A checkpoint belongs to the task's address, not to an attempt, and lies beside its attempts under a number that only
 grows. One whose saving was cut off is never loaded: see `checkpoint_places`.
+
+Each rank of a gang is a task with an address of its own, and so has a checkpoint of its own: what rank 0 saves, only
+rank 0 loads.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class SavedCheckpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one task."""
+    """The checkpoints of one task; each rank of a gang has its own, and none sees those of the others."""
 
     def __init__(
         self, datastore: Datastore, run: RunInfo, address: Address, attempt: int, options: Mapping[str, Any]

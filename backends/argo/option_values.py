@@ -196,9 +196,15 @@ def bad_security(values: Any) -> str | None:
 def bad_extended(values: Any) -> str | None:
     """Unless they are counts of extended resources."""
     for name, value in values.items():
+        # https://kubernetes.io/docs/tasks/manage-hugepages/scheduling-hugepages/
+        if re.fullmatch(r"hugepages-[0-9]+[KMGT]i", name):
+            if not re.fullmatch(r"[1-9][0-9]*[KMGT]i", str(value)):
+                return f"{name} takes an amount of memory such as '512Mi', not {value!r}"
+            continue
         if "/" not in name or bad_key(name):
             return f"{name!r} is no extended resource, such as rdma/hca"
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        # Metaflow's are texts.
+        if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]*", str(value)):
             return f"{name} takes a whole number from 1, not {value!r}"
     return None
 

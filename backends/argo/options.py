@@ -86,7 +86,11 @@ OPTIONS: Mapping[str, Option] = {
         gangs_only=True,
     ),
     "efa": Option("resources.limits", "EFA interfaces: `vpc.amazonaws.com/efa`", values.bad_count),
-    "extended_resources": Option("resources.limits", 'further devices by name: `{"rdma/hca": 1}`', values.bad_extended),
+    "extended_resources": Option(
+        "resources.limits",
+        'further devices by name: `{"rdma/hca": 1}`; huge pages: `{"hugepages-2Mi": "128Mi"}`',
+        values.bad_extended,
+    ),
     "spot": Option("affinity, tolerations", "`True`: only nodes that a cloud may take back (AKS, EKS, GKE, Karpenter)"),
 }
 """Every option of ``@kubernetes`` that flowc sees to."""

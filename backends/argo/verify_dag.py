@@ -17,6 +17,7 @@ from .verify_report import Node, Report, unique
 RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
 """What a ``depends`` may ask of a task: https://argo-workflows.readthedocs.io/en/latest/enhanced-depends-logic/"""
 
+_OF_LOOPS = ("AnySucceeded", "AllFailed")
 _LOOPS = ("withItems", "withParam", "withSequence")
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _FIELDS = ("arguments", "when", "withItems", "withParam", "withSequence", "hooks", "onExit", "continueOn", "inline")
@@ -48,6 +49,7 @@ def check_dag(dag: Node, path: str, scope: Scope, templates: Mapping[str, Callee
     nodes = list(report.items(dag.get("tasks"), f"{path}.tasks"))
     unique((str(node.get("name")) for _, node in nodes), f"{path}.tasks", "task", report)
     names = frozenset(str(node.get("name")) for _, node in nodes)
+    repeated = frozenset(str(node.get("name")) for _, node in nodes if any(node.get(loop) for loop in _LOOPS))
     if not nodes:
         report.add(f"{path}.tasks", "the DAG has no tasks", "give it one")
     _check_mixture(nodes, path, report)
@@ -55,7 +57,7 @@ def check_dag(dag: Node, path: str, scope: Scope, templates: Mapping[str, Callee
         name = report.text(node.get("name"), f"{place}.name")
         if not _NAME.fullmatch(name):
             report.add(f"{place}.name", f"{name!r} cannot be the name of a task", "use letters, digits and -")
-        tasks[str(node.get("name"))] = _Task(node, place, _after(node, place, names, report))
+        tasks[str(node.get("name"))] = _Task(node, place, _after(node, place, names, repeated, report))
     facts = {name: _facts(task, templates) for name, task in tasks.items()}
     _check_order(tasks, path, report)
     for name, task in tasks.items():
@@ -71,7 +73,9 @@ def _check_mixture(nodes: list[tuple[str, Node]], path: str, report: Report) -> 
         report.add(f"{path}.tasks", "the DAG has both depends and dependencies", "write depends everywhere")
 
 
-def _after(node: Node, path: str, names: frozenset[str], report: Report) -> tuple[str, ...]:
+def _after(
+    node: Node, path: str, names: frozenset[str], repeated: frozenset[str], report: Report
+) -> tuple[str, ...]:
     """The tasks that a task waits for."""
     found = [(str(name), None) for name in report.sequence(node.get("dependencies"), f"{path}.dependencies")]
     place = f"{path}.{'dependencies' if found else 'depends'}"
@@ -88,6 +92,9 @@ def _after(node: Node, path: str, names: frozenset[str], report: Report) -> tupl
         if result is not None and result not in RESULTS:
             near = did_you_mean(result, RESULTS)
             report.add(place, f"a task has no result {result!r}", near or f"take {listed(RESULTS, 'or')}")
+        if result in _OF_LOOPS and name in names - repeated:
+            message = f"{result} is asked of {name!r}, which is not repeated"
+            report.add(place, message, f"write {name}.{result.removeprefix('Any').removeprefix('All')}")
     return tuple(dict.fromkeys(name for name, _ in wanted if name in names))
 
 

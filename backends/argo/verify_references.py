@@ -26,6 +26,26 @@ _FUNCTIONS = frozenset(
     fromJSON toJSON toBase64 fromBase64 bitand bitor bitxor bitnand bitnot bitshl bitshr bitushr""".split()  # noqa: SIM905
 )
 """Argo's own and those of expr-lang."""
+_SPRIG = frozenset(
+    """abbrev abbrevboth add add1 add1f addf adler32sum ago all any append atoi
+    b32dec b32enc b64dec b64enc base bcrypt biggest buildCustomCert camelcase cat ceil chunk clean coalesce compact
+    concat contains date dateInZone dateModify date_in_zone date_modify decryptAES deepCopy deepEqual default
+    derivePassword dict dig dir div divf duration durationRound empty encryptAES ext fail first float64 floor fromJson
+    genCA genCAWithKey genPrivateKey genSelfSignedCert genSelfSignedCertWithKey genSignedCert genSignedCertWithKey get
+    getHostByName has hasKey hasPrefix hasSuffix hello htmlDate htmlDateInZone htpasswd indent initial initials int
+    int64 isAbs join kebabcase keys kindIs kindOf last list lower max maxf merge mergeOverwrite min minf mod mul mulf
+    mustAppend mustChunk mustCompact mustDateModify mustDeepCopy mustFirst mustFromJson mustHas mustInitial mustLast
+    mustMerge mustMergeOverwrite mustPrepend mustPush mustRegexFind mustRegexFindAll mustRegexMatch
+    mustRegexReplaceAll mustRegexReplaceAllLiteral mustRegexSplit mustRest mustReverse mustSlice mustToDate mustToJson
+    mustToPrettyJson mustToRawJson mustUniq mustWithout must_date_modify nindent nospace now omit osBase osClean osDir
+    osExt osIsAbs pick pluck plural prepend push quote randAlpha randAlphaNum randAscii randBytes randInt randNumeric
+    regexFind regexFindAll regexMatch regexQuoteMeta regexReplaceAll regexReplaceAllLiteral regexSplit repeat replace
+    rest reverse round semver semverCompare seq set sha1sum sha256sum sha512sum shuffle slice snakecase sortAlpha split
+    splitList splitn squote sub subf substr swapcase ternary title toDate toDecimal toJson toPrettyJson toRawJson
+    toString toStrings trim trimAll trimPrefix trimSuffix trimall trunc tuple typeIs typeIsLike typeOf uniq unixEpoch
+    unset until untilStep untitle upper urlJoin urlParse uuidv4 values without wrap wrapWith""".split()  # noqa: SIM905
+)
+"""Those of https://masterminds.github.io/sprig/ but env and expandenv, which Argo takes away."""
 _PREFIXES = ("inputs", "item", "lastRetry", "node", "outputs", "pod", "retries", "steps", "tasks", "workflow")
 
 
@@ -103,10 +123,10 @@ def check_expression(text: str, path: str, scope: Scope, report: Report) -> None
 
 def _check_expression(expression: Expression, path: str, scope: Scope, report: Report) -> None:
     for name, count in expression.calls:
-        if name.startswith("sprig.") and name.count(".") == 1:
+        if name.startswith("sprig.") and name.removeprefix("sprig.") in _SPRIG:
             continue
         if name not in _FUNCTIONS:
-            near = did_you_mean(name, sorted(_FUNCTIONS))
+            near = did_you_mean(name, sorted(_FUNCTIONS | {f"sprig.{each}" for each in _SPRIG}))
             report.add(path, f"there is no function {name!r}", near or "take one of Argo, expr-lang or sprig.*")
         elif count == 0 and name not in ("now",):
             report.add(path, f"{name}() lacks its argument", "give it one")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...compiler.diagnostics import did_you_mean
+from ...compiler.diagnostics import did_you_mean, listed
 from .verify_containers import check_containers, volumes_of
 from .verify_dag import check_dag
 from .verify_jobset import check_resource
@@ -26,6 +26,7 @@ _VALUE_FROM: Mapping[str, tuple[str, ...]] = {
     "suspend": ("supplied",),
     "http": ("expression",),
 }
+_POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _PARAMETER = re.compile(r"[-a-zA-Z0-9_]+")
 _DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
@@ -52,7 +53,7 @@ def check_spec(spec: Node, path: str, report: Report) -> None:
     found = list(report.items(spec.get("templates"), f"{path}.templates"))
     unique((str(node.get("name")) for _, node in found), f"{path}.templates", "template", report)
     templates = {str(node.get("name")): _outline(node, place, report) for place, node in found}
-    _references(spec, path, templates, report)
+    _references(spec, path, templates, scope, report)
     on_exit = _reached(str(spec.get("onExit") or ""), found)
     volumes = volumes_of(spec, path, report)
     for place, node in found:
@@ -71,12 +72,27 @@ def _names(value: object, path: str, what: str, report: Report) -> list[str]:
             report.add(f"{place}.name", f"{name!r} cannot be the name of a {what}", "use letters, digits, - and _")
         for key in ("value", "default"):
             report.text(node.get(key), f"{place}.{key}")
+        if node.get("enum") is not None:
+            _check_enum(node, place, report)
         names.append(name)
     unique(names, path, what, report)
     return names
 
 
-def _references(spec: Node, path: str, templates: Mapping[str, Template], report: Report) -> None:
+def _check_enum(parameter: Node, path: str, report: Report) -> None:
+    enum = report.sequence(parameter["enum"], f"{path}.enum")
+    if not enum:
+        report.add(f"{path}.enum", "no value can be chosen", "name some, or leave the enum out")
+        return
+    known = [report.text(item, f"{path}.enum[{at}]", required=True) for at, item in enumerate(enum)]
+    for key in ("value", "default"):
+        value = parameter.get(key)
+        # What a tag becomes is only known when it runs.
+        if isinstance(value, str) and value not in known and "{{" not in value:
+            report.add(f"{path}.{key}", f"{value!r} is not in its enum", f"take {listed(known, 'or')}")
+
+
+def _references(spec: Node, path: str, templates: Mapping[str, Template], scope: Scope, report: Report) -> None:
     for field in ("entrypoint", "onExit"):
         name = spec.get(field)
         if name is None and field == "onExit":
@@ -84,6 +100,12 @@ def _references(spec: Node, path: str, templates: Mapping[str, Template], report
         if str(name) not in templates:
             near = did_you_mean(str(name), templates)
             report.add(f"{path}.{field}", f"there is no template {name!r}", near or "name one of the templates")
+            continue
+        # Both are called with the arguments of the workflow.
+        missing = sorted(templates[str(name)].required - scope.parameters)
+        if missing:
+            message = f"template {name!r} needs {listed(missing)}, which the workflow has no parameter for"
+            report.add(f"{path}.{field}", message, "give the input a value, or the workflow such a parameter")
 
 
 def _reached(first: str, found: list[tuple[str, Node]]) -> frozenset[str]:
@@ -199,6 +221,10 @@ def _check_retries(retries: Node, path: str, scope: Scope, report: Report) -> No
     limit = retries.get("limit")
     if limit is not None and not (isinstance(limit, str) and (limit.isdigit() or _TAGGED.fullmatch(limit))):
         report.add(f"{path}.limit", f"{limit!r} is no number of retries", "write a whole number as text, as in '3'")
+    policy = report.text(retries.get("retryPolicy"), f"{path}.retryPolicy")
+    if policy and policy not in _POLICIES and not _TAGGED.fullmatch(policy):
+        near = did_you_mean(policy, _POLICIES) or f"take {listed(_POLICIES, 'or')}"
+        report.add(f"{path}.retryPolicy", f"{policy!r} is no retry policy", near)
     backoff = report.mapping(retries.get("backoff"), f"{path}.backoff")
     factor = backoff.get("factor")
     if factor is not None and not (isinstance(factor, str) and re.fullmatch(r"[0-9]+|\{\{.*\}\}", factor)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Optional
 
+from .. import contract
 from ..gang import GangHandle
 from .base import Site
 
@@ -36,6 +38,10 @@ def defaults(site: Site, processes: int = 1) -> dict[str, str]:
         # A host's own name is often that of its loopback, where no other host finds it.
         wanted.update(dict.fromkeys(_INTERFACES, interface))
     wanted["OMP_NUM_THREADS"] = str(max(1, cores() // (len(neighbours(gang)) * max(1, processes))))
+    grace = contract.seconds(contract.PREEMPT_GRACE)
+    if grace is not None:
+        # Else torch kills its workers after 30 s, however long the gang has to save what it has.
+        wanted["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(math.ceil(grace))
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     own = shared_out(gang)
     # Where it is set already, this is a part of what the user allowed.

@@ -55,7 +55,8 @@ class Mpi:
         ----------
         args : list or dict
             Arguments of mpirun. Where they do not say how many processes, every slot gets one; where they do not say
-            on which hosts, those of the gang are used, and every host gets its share.
+            on which hosts, those of the gang are used, and every host gets its share. So are they where ``--hostfile``
+            or ``--machinefile`` names a ``hostfile.txt`` or ``hostfile`` that is not there.
         program : str or list
             The program, and perhaps its first arguments: ``"python train.py"``. A text is cut into words as a shell
             does it, a list is taken as it is.
@@ -78,6 +79,11 @@ class Mpi:
     def cc(self, args: Arguments = None) -> None:
         """Compile on this node with ``mpicc``; hand the result to the others with `broadcast_file`.
 
+        Parameters
+        ----------
+        args : list or dict
+            Arguments of mpicc. A file that is not in the current folder is looked for beside the flow.
+
         Raises
         ------
         FrameworkMissing
@@ -88,7 +94,7 @@ class Mpi:
         words = argument_list(args, "the arguments of mpicc")
         compiler = _program("mpicc", "mpicc comes with the MPI's development files: " + _HOW)
         mpi_launch.check_compiler(compiler)
-        Program([compiler, *words]).check("mpicc")
+        Program([compiler, *mpi_launch.compiler_words(words, self._source)]).check("mpicc")
 
     def broadcast_file(self, path: Union[str, os.PathLike[str]]) -> None:
         """Copy a file of this node to the same place on every other, with its permissions.
@@ -111,7 +117,7 @@ class Mpi:
     def _launch(
         self, launcher: str, args: Arguments, program: Union[str, Sequence[Any]], program_args: Arguments
     ) -> None:
-        words = argument_list(args, f"the arguments of {launcher}")
+        words = mpi_launch.without_usual_hostfile(argument_list(args, f"the arguments of {launcher}"))
         command = [*map(self._find, program_words(program))]
         command += argument_list(program_args, "the arguments of the program")
         if not has_option(words, *mpi_launch.HOST_OPTIONS):

@@ -23,10 +23,13 @@ _INTERFACE_SETTINGS = tuple(
 
 OPEN_MPI, HYDRA = "openmpi", "hydra"
 
-HOST_OPTIONS = (
-    "-H", "--host", "-host", "--hostfile", "-hostfile", "--machinefile", "-machinefile", "--default-hostfile",
-    "-default-hostfile", "-hosts", "--hosts", "-f", "--rankfile", "-rankfile", "-rf",
+_HOSTFILE_OPTIONS = (
+    "--hostfile", "-hostfile", "--machinefile", "-machinefile", "--default-hostfile", "-default-hostfile", "-f",
 )  # fmt: skip
+HOST_OPTIONS = (
+    *_HOSTFILE_OPTIONS, "-H", "--host", "-host", "-hosts", "--hosts", "--rankfile", "-rankfile", "-rf",
+)  # fmt: skip
+_USUAL_HOSTFILES = ("hostfile.txt", "hostfile")
 _COUNT_OPTIONS = ("-n", "-np", "--np", "--n", "-c")
 _PLACE_OPTIONS = (
     "--map-by", "-map-by", "-N", "--N", "-npernode", "--npernode", "-ppn", "--ppn", "-perhost", "-pernode", "--pernode",
@@ -121,6 +124,29 @@ def environment(
     return {**must, **_unset(may)}
 
 
+def without_usual_hostfile(words: Sequence[str]) -> list[str]:
+    """The user's arguments, less an option that names a hostfile which is not there, by a name that is usual for one.
+
+    Flows written for Metaflow name the hostfile that it leaves in the working folder. The gang's own, which
+    :func:`placement` gives, is meant by that.
+    """
+    kept: list[str] = []
+    skip = False
+    for at, word in enumerate(words):
+        if skip:
+            skip = False
+            continue
+        name, equals, value = word.partition("=")
+        if name in _HOSTFILE_OPTIONS:
+            if not equals:
+                value = words[at + 1] if at + 1 < len(words) else ""
+            if os.path.basename(value) in _USUAL_HOSTFILES and not os.path.exists(value):
+                skip = not equals
+                continue
+        kept.append(word)
+    return kept
+
+
 def placement(words: Sequence[str], found: Sequence[Host], kind: str, hosts_file: str) -> list[str]:
     """Arguments that go before the user's: which hosts, and every host its share; nothing that the user has said."""
     if has_option(words, *HOST_OPTIONS):
@@ -180,6 +206,17 @@ def check_compiler(mpicc: str) -> None:
                     f"it, as with `apt-get install gcc libc6-dev`, or compile elsewhere and broadcast the program"
                 )
             return
+
+
+def compiler_words(words: Sequence[str], source: str) -> list[str]:
+    """Arguments of mpicc, with the path of each file that lies beside the flow, in ``source``, and not here."""
+    found: list[str] = []
+    for before, word in zip(["", *words], words):
+        beside = os.path.join(source, word)
+        # What follows -o is to be written, here.
+        is_input = before != "-o" and not word.startswith("-")
+        found.append(beside if is_input and not os.path.exists(word) and os.path.isfile(beside) else word)
+    return found
 
 
 def _name(host: Host) -> str:

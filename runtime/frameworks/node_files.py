@@ -27,6 +27,12 @@ cat > "$1.$$.part"
 chmod "$3" "$1.$$.part"
 mv -f "$1.$$.part" "$1"
 """
+# As mpirun looks for it: a bare name on the PATH first, then in the working folder, where no shell looks.
+_LOOK = """
+command -v "$1" >/dev/null && exit
+case "$1" in */*) exit 1 ;; esac
+[ -f "./$1" ] && [ -x "./$1" ]
+"""
 
 
 def send_file(nodes: Nodes, path: str) -> None:
@@ -42,7 +48,7 @@ def send_file(nodes: Nodes, path: str) -> None:
 
 
 def look_for_program(nodes: Nodes, program: str) -> None:
-    """See that every other host has a program, by its path or on its PATH.
+    """See that every other host has a program, by its path, on its PATH or in the working folder.
 
     Some launchers wait for ever when one of the nodes lacks it.
 
@@ -55,7 +61,7 @@ def look_for_program(nodes: Nodes, program: str) -> None:
     def look(rank: int) -> None:
         link = nodes.connect(rank)
         try:
-            argv = ["/bin/sh", "-c", 'command -v "$1" >/dev/null', "sh", program]
+            argv = ["/bin/sh", "-c", _LOOK, "sh", program]
             link.send({"t": "run", "argv": argv, "cwd": os.getcwd(), "carry": True})
             for frame in link.frames():
                 if frame.type == "exit" and frame.header["code"]:

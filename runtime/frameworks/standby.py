@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
+from .. import contract
 from ..gang import GangHandle
 from ..gang.failure import rank_on
+from ..gang.supervisor import Limits
 from ..gang.wire import WireError
 from . import environment, exec_link, programs
 from .base import Site
@@ -159,12 +161,14 @@ class Nodes:
             for rank, link in zip(commands, links):
                 threading.Thread(target=_watch, args=(rank, link, outcomes), daemon=True).start()
             failed: list[Outcome] = []
+            waiting = set(commands)
             try:
-                self._wait(len(links), outcomes, failed)
-            except BaseException:
+                self._wait(waiting, outcomes, failed)
+            except BaseException as reason:
                 # Whoever interrupts has its own clock; until it runs out the programs may put their things in order.
-                self._ask_to_end(links, len(links) - len(failed), outcomes)
-                raise
+                if self._ask_to_end(links, waiting, outcomes):
+                    raise
+                raise self._never_ended(waiting, name or "the program") from reason
         finally:
             for link in links:
                 link.close()
@@ -175,26 +179,40 @@ class Nodes:
         """Take no more agents."""
         self._agents.close()
 
-    def _wait(self, count: int, outcomes: queue.SimpleQueue[Outcome], failed: list[Outcome]) -> None:
+    def _wait(self, waiting: set[int], outcomes: queue.SimpleQueue[Outcome], failed: list[Outcome]) -> None:
         # The first one drags the others down, and which of them is told of first may be chance.
         deadline: Optional[float] = None
-        for _ in range(count):
+        while waiting:
             try:
                 outcome = outcomes.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 return
+            waiting.discard(outcome.rank)
             if outcome.code:
                 failed.append(outcome)
                 deadline = deadline or time.monotonic() + (_SETTLE_FOR_CAUSE if outcome.lost_another else _SETTLE)
 
-    def _ask_to_end(self, links: list[exec_link.Link], count: int, outcomes: queue.SimpleQueue[Outcome]) -> None:
+    def _ask_to_end(
+        self, links: list[exec_link.Link], waiting: set[int], outcomes: queue.SimpleQueue[Outcome]
+    ) -> bool:
+        # Whether all have ended in the time that the gang has for that.
         for link in links:
             try:
                 link.send({"t": "signal", "number": int(signal.SIGTERM)})
             except OSError:
                 pass
-        for _ in range(count):
-            outcomes.get(timeout=60)
+        deadline = time.monotonic() + _grace()
+        while waiting:
+            try:
+                waiting.discard(outcomes.get(timeout=max(0.0, deadline - time.monotonic())).rank)
+            except queue.Empty:
+                return False
+        return True
+
+    def _never_ended(self, waiting: set[int], name: str) -> ProgramFailed:
+        where = ", ".join(rank_on(rank, self.gang.members[rank].host) for rank in sorted(waiting))
+        text = f"{name} on {where} did not end within {_grace():g} s of SIGTERM; {contract.PREEMPT_GRACE} gives it more"
+        return ProgramFailed(text, programs.shell_code(-signal.SIGKILL))
 
     def _failure(self, failed: list[Outcome], name: str) -> ProgramFailed:
         told = (-signal.SIGTERM, -signal.SIGKILL)
@@ -290,6 +308,10 @@ def _noting_sigterm() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _grace() -> float:
+    return contract.seconds(contract.PREEMPT_GRACE) or Limits().preempt_grace
 
 
 def _watch(rank: int, link: exec_link.Link, outcomes: queue.SimpleQueue[Outcome]) -> None:

@@ -93,8 +93,18 @@ def test_what_has_no_effect_is_said_once_by_name(plan: Plan) -> None:
         ("FC406", Severity.WARNING, "@pypi has no effect on this machine (step start and work)"),
         ("FC406", Severity.WARNING, "@secrets has no effect on this machine (step start)"),
         ("FC406", Severity.NOTE, "@resources(cpu, disk) has no effect on this machine (step start)"),
+        ("FC406", Severity.NOTE, "@kubernetes has no effect on this machine (step work)"),
     ]
     assert all(item.span is not None for item in found)
+
+
+def test_a_step_that_was_meant_for_a_cluster_is_named_where_it_runs_here(write_flow: Writer) -> None:
+    text = whole_flow("@step\ndef start(self):\n    self.next(self.end)\n")
+    plan = compile_flow(str(write_flow(text)), with_specs=["kubernetes", "slurm:time=5"]).require()
+    found = check_capabilities(plan, get_capabilities("local"))
+    assert [item.message for item in found] == [
+        f"@{name} has no effect on this machine (step start and end)" for name in ("kubernetes", "slurm")
+    ]
 
 
 def test_options_of_another_target_are_left_alone(plan: Plan) -> None:

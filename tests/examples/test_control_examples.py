@@ -60,13 +60,14 @@ def test_deepspeed(command: Command) -> None:  # noqa: F811
     assert result.last < result.first / 10
 
 
-def test_message_passing_under_mpirun(command: Command) -> None:  # noqa: F811
+def test_message_passing_under_torchrun_and_mpirun(command: Command) -> None:  # noqa: F811
     require("torch")
     require_mpi()
     command("run", flow("message_passing"))
-    # mpirun brings the output of all to the first node.
-    said = str(flowc.Task("MessagePassingFlow/1/with_mpirun/0").stdout)
-    for rank in range(2):
+    # torchrun's processes write to the log of their own node, mpirun brings the output of all to the first one.
+    logs = [(rank, str(flowc.Task(f"MessagePassingFlow/1/with_torchrun/{rank}").stdout)) for rank in range(2)]
+    under_mpirun = str(flowc.Task("MessagePassingFlow/1/with_mpirun/0").stdout)
+    for rank, said in [*logs, (0, under_mpirun), (1, under_mpirun)]:
         assert f"rank {rank} has 1 after point to point" in said
         assert f"rank {rank} has 3 after all_reduce" in said
         assert f"rank {rank} has learnt a slope of 3.99" in said

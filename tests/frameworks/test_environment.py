@@ -48,7 +48,8 @@ def test_every_own_address_has_its_interface() -> None:
 
 
 def test_the_defaults_leave_alone_what_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+    unset = ["GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"]
+    for name in [*unset, "FLOWC_PREEMPT_GRACE"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TP_SOCKET_IFNAME", "mine")
     monkeypatch.setattr(environment, "cores", lambda: 16)
@@ -58,6 +59,18 @@ def test_the_defaults_leave_alone_what_the_user_has_set(monkeypatch: pytest.Monk
     assert environment.defaults(site, processes=2) == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert "OMP_NUM_THREADS" not in environment.defaults(site)
+
+
+def test_torch_waits_for_its_workers_as_long_as_the_gang_may_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+    site = Site(OneHost(0, *HERE), {}, "/nowhere")  # type: ignore[arg-type]
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("FLOWC_PREEMPT_GRACE", raising=False)
+    assert name not in environment.defaults(site)
+    monkeypatch.setenv("FLOWC_PREEMPT_GRACE", "90.5")
+    assert environment.defaults(site)[name] == "91"
+    monkeypatch.setenv(name, "7")
+    assert name not in environment.defaults(site)
 
 
 def test_a_rank_has_the_cores_of_its_host_to_itself_where_it_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

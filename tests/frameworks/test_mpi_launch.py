@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from flowc.runtime.frameworks import mpi_launch
+from flowc.runtime.frameworks.arguments import has_option
 from flowc.runtime.frameworks.base import FrameworkMissing
 from flowc.runtime.frameworks.mpi_launch import HYDRA, OPEN_MPI, Host, environment, hostfile, hosts, placement
 from flowc.runtime.gang import Member
@@ -43,6 +44,42 @@ def test_a_hostfile_names_addresses_which_nobody_has_to_resolve() -> None:
 )
 def test_every_host_gets_its_share_and_what_the_user_says_goes_before(words: list[str], expected: list[str]) -> None:
     assert placement(words, TWO, OPEN_MPI, "hf") == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--hostfile", "hostfile.txt", "-n", "2"], ["-n", "2"]),
+        (["-n", "2", "--machinefile=/gone/hostfile.txt", "--oversubscribe"], ["-n", "2", "--oversubscribe"]),
+        (["-f", "hostfile"], []),
+        (["--hostfile", "there/hostfile.txt"], ["--hostfile", "there/hostfile.txt"]),
+        (["--hostfile", "mine.txt"], ["--hostfile", "mine.txt"]),
+        (["--hostfile"], ["--hostfile"]),
+        (["-x", "hostfile.txt", "--host", "a"], ["-x", "hostfile.txt", "--host", "a"]),
+    ],
+)
+def test_a_usual_hostfile_that_is_not_there_is_the_gang_s_own(
+    words: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "hostfile.txt").touch()
+    kept = mpi_launch.without_usual_hostfile(words)
+    assert kept == expected
+    own = placement(kept, TWO, OPEN_MPI, "hf")[:2]
+    assert own == ([] if has_option(expected, *mpi_launch.HOST_OPTIONS) else WITH_FILE)
+
+
+def test_sources_are_found_beside_the_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, here = tmp_path / "source", tmp_path / "here"
+    for folder in (source, here):
+        folder.mkdir()
+        (folder / "both.c").touch()
+    for name in ("x.c", "x"):
+        (source / name).touch()
+    monkeypatch.chdir(here)
+    found = mpi_launch.compiler_words(["-O2", "x.c", "both.c", "none.c", "-o", "x"], str(source))
+    assert found == ["-O2", str(source / "x.c"), "both.c", "none.c", "-o", "x"]
 
 
 def test_hydra_is_told_the_same_in_its_own_words() -> None:

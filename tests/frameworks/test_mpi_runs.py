@@ -109,6 +109,47 @@ def test_a_c_program_is_compiled_copied_and_run_on_every_host() -> None:
         gang.assert_nothing_left()
 
 
+HELLO = r"""
+#include <mpi.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+    int rank, length; char name[MPI_MAX_PROCESSOR_NAME];
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Get_processor_name(name, &length);
+    printf("C rank %d on %s\n", rank, name);
+    MPI_Finalize();
+    return 0;
+}
+"""
+
+
+def test_a_program_in_the_working_folder_may_be_named_bare_and_the_hostfile_as_metaflow_does() -> None:
+    require_lab()
+    body = """
+    os.chdir("/tmp")  # each host has one of its own
+    current.mpi.cc(["hello.c", "-o", "hello"])  # hello.c lies beside the flow
+    try:
+        current.mpi.exec(program="hello")
+    except Exception as error:
+        self.value = "hello is not on rank 1 on host node1" in str(error)
+    current.mpi.broadcast_file("hello")
+    current.mpi.exec(["-n", "2", "--hostfile", "hostfile.txt"], program="hello")
+    assert not os.path.exists("hostfile.txt")
+    os.remove("hello")
+    current.mpi.nodes.run({1: ["rm", "/tmp/hello"]})
+    """
+    row = Row("mpi", body, MPI.values, needs=MPI.needs, files={"hello.c": HELLO})
+    require(row)
+    with HostsLab(2) as lab:
+        gang = HostsGang(lab, row)
+        assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        assert gang.artifact("work/0", "value") is True
+        lines = sorted(line for line in gang.said[0].splitlines() if line.startswith("C rank"))
+        assert lines == ["C rank 0 on node0", "C rank 1 on node1"]
+        gang.assert_nothing_left()
+
+
 SAVE = """
 import os, signal, sys, time
 from mpi4py import MPI

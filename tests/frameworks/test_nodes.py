@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc.runtime.frameworks import standby
 from flowc.runtime.frameworks.exec_service import ExecService
 from flowc.runtime.frameworks.programs import ProgramFailed
 from flowc.runtime.frameworks.standby import Command, Nodes
@@ -50,3 +52,51 @@ def test_a_rank_that_lost_another_is_not_taken_for_the_first_to_fail(nodes: Node
     with pytest.raises(ProgramFailed, match=r"^train on rank 1 on host host1 exited with code 7; on rank 0 ") as failed:
         nodes.run(commands, "train")
     assert failed.value.returncode == 7
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(nodes: Nodes, ready: Path, commands: dict[int, list[str]]) -> None:
+    """Run programs, and interrupt them when one of them has made a file."""
+
+    def ask(number: int, frame: object) -> None:
+        if ready.exists():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, ask)
+    signal.setitimer(signal.ITIMER_REAL, 0.3, 0.1)
+    try:
+        nodes.run(commands, "train")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_who_does_not_end_in_the_time_that_the_gang_has_is_named(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWC_PREEMPT_GRACE", "0.5")
+    ready = tmp_path / "ready"
+    stubborn = f"trap '' TERM; touch {ready}; while :; do sleep 0.1; done"
+    expected = r"^train on rank 1 on host host1 did not end within 0.5 s of SIGTERM; FLOWC_PREEMPT_GRACE gives it more$"
+    with pytest.raises(ProgramFailed, match=expected) as failed:
+        interrupt(nodes, ready, {0: ["true"], 1: ["/bin/sh", "-c", stubborn]})
+    assert isinstance(failed.value.__cause__, Interrupted)
+
+
+def test_who_has_ended_already_is_not_waited_for(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWC_PREEMPT_GRACE", "600")
+    ready, saved = tmp_path / "ready", tmp_path / "saved"
+    saving = f"trap 'sleep 0.5; touch {saved}; exit 0' TERM; touch {ready}; while :; do sleep 0.1; done"
+    with pytest.raises(Interrupted):
+        interrupt(nodes, ready, {0: ["true"], 1: ["/bin/sh", "-c", saving]})
+    assert saved.exists()
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("600", 600), ("1", 1), ("", 30)])
+def test_programs_have_the_time_that_the_gang_has(given: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWC_PREEMPT_GRACE", given)
+    assert standby._grace() == seconds

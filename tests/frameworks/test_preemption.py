@@ -1,6 +1,6 @@
 """A gang that is asked to end: its framework's processes have time to save, and the next attempt uses up no retry.
 
-What `@parallel`, torchrun's checkpoints and MPI do then is tested with them.
+What `@parallel` and MPI do then, and torchrun with checkpoints, is tested with them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def save():
 self.value = current.retry_count
 """
 
+TORCHRUN = """
+if current.retry_count == 0:
+    if rank == 0:
+        ask_when("ready-0", "ready-1")
+    current.torch.run("wait.py", nproc_per_node=1)
+"""
 DEEPSPEED = """
 if current.retry_count == 0:
     ask_when("ready-0", "ready-1")
@@ -129,6 +135,7 @@ if current.retry_count == 0:
 """
 
 BODIES = {
+    "torchrun": TORCHRUN,
     "deepspeed": DEEPSPEED,
     "ray": RAY,
     "dask": DASK,

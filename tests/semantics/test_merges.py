@@ -6,11 +6,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flow_checks import assert_as_reference
+from flow_reference import Reference
+from flow_shapes import CROSSED, SHAPES
 from flow_target import Target
+from flow_text import FlowText
 
 pytestmark = pytest.mark.slow
 
 WriteFlow = Callable[..., Path]
+
+@pytest.mark.parametrize("shape", CROSSED)
+def test_what_all_inputs_agree_on_comes_through_every_join(shape: str, target: Target, write_flow: WriteFlow) -> None:
+    flow = FlowText(SHAPES[shape]).put("start", (), ["self.agreed, self.here_first = {'x': [1, 2]}, self.here"])
+    joins = [step for step, text in flow.steps.items() if text.join]
+    take_over = (
+        "if len(inputs):\n    self.merge_artifacts(inputs, include=['agreed'])\n"
+        "else:\n    self.agreed = {'x': [1, 2]}  # a foreach over nothing"
+    )
+    for join in joins:
+        flow.put(join, (), [take_over])
+    run = target.run(write_flow(flow.text()))
+    reference = Reference(SHAPES[shape])
+    assert_as_reference(run, reference)
+    (end,) = (address for address, visit in reference.visits.items() if visit.step == "end")
+    assert run.artifact(end, "agreed") == {"x": [1, 2]}
+    # What no join has taken over is not there.
+    assert ("here_first" in run.record(end).artifacts) == (not joins)
+
 
 MERGE = """
 from DSL import FlowSpec, step

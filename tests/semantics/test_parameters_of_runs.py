@@ -151,6 +151,38 @@ def test_files_and_configs(target: Target, files_flow: Path) -> None:
     assert run.artifact("start", "env") == ("8", "here")
 
 
+def test_a_config_is_a_dictionary_that_cannot_be_changed(target: Target, files_flow: Path) -> None:
+    checks = """
+        assert isinstance(self.config, dict) and json.loads(json.dumps(self.config)) == self.config
+        assert self.more.list[0].name == "a" and self.more["list"][1] == 2
+        for change in (lambda: self.config.update(size=5), lambda: setattr(self.config, "size", 5)):
+            try:
+                change()
+            except TypeError as error:
+                assert "cannot be changed" in str(error)
+            else:
+                raise AssertionError("it was changed")
+        changed = {**self.config, "size": 5}
+        self.kept, self.size = self.more, changed["size"] - self.config.size
+"""
+    text = files_flow.read_text().replace('{"deep": {"er": 5}}', '{"deep": {"er": 5}, "list": [{"name": "a"}, 2]}')
+    files_flow.write_text(text.replace("        self.all =", f"        import json\n{checks}\n        self.all ="))
+    run = target.run(files_flow)
+    assert (run.artifact("end", "size"), run.artifact("end", "kept").deep.er) == (1, 5)
+
+
+def test_configs_are_artifacts_of_every_task(target: Target, files_flow: Path, tmp_path: Path) -> None:
+    import flowc
+
+    # One of them looks like what stands for the content of an IncludeFile.
+    target.run(files_flow, options=["--config-value", "more", '{"file": {"size": 1}, "deep": {"er": 2}}'])
+    found = flowc.Flow("FilesFlow", datastore=str(tmp_path / "store")).latest_run
+    assert found["start"].task.data.config.label == "here" and found.data.more.file.size == 1
+    more = found["end"].task["more"]
+    assert more.data["file"] == {"size": 1} and more.type == "config" and more.size > 10
+    assert {"config", "more", "note"} <= {artifact.id for artifact in found["end"].task}
+
+
 def test_files_and_configs_given(target: Target, files_flow: Path, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("x" * 5000)
     (tmp_path / "other.json").write_text('{"label": "there", "size": 1}')

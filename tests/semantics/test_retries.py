@@ -200,6 +200,29 @@ def test_a_crash_is_reported(
     assert_nothing_after(run, reference, {failure["address"]})
 
 
+@pytest.mark.parametrize("shape", CROSSED)
+def test_what_takes_too_long_is_tried_again(shape: str, target: Target, write_flow: Callable[..., Path]) -> None:
+    flow = FlowText(SHAPES[shape])
+    victim = list(flow.steps)[len(flow.steps) // 2]
+    # Of a gang, all ranks.
+    place = "self.stack[:-1]" if victim in flow.gangs() else "self.stack"
+    flow.put(
+        victim,
+        [RETRY.format(1), f"@timeout(seconds={target.shortest})"],
+        [f"if current.retry_count == 0 and not any({place}):\n    time.sleep(30)"],
+    )
+    reference = Reference(SHAPES[shape])
+    again = {
+        address: 2
+        for address, visit in reference.visits.items()
+        if visit.step == victim and not any(visit.index[:-1] if visit.gang else visit.index)
+    }
+    run = target.run(write_flow(flow.text()))
+    assert_as_reference(run, reference, again)
+    assert again and all(run.attempts(address) == [0, 1] for address in again)
+    assert "took longer than" in run.finished.said
+
+
 def test_the_wait_between_retries_grows_by_its_factor(target: Target, write_flow: Callable[..., Path]) -> None:
     flow = FlowText(SHAPES["linear"]).put(
         "a",

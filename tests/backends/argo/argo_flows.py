@@ -19,7 +19,10 @@ from flowc.compiler import compile_flow
 from flowc.compiler.codes.code import whole_flow
 
 VERSIONS = ("v4.1.2", "v3.7.18")
-_BESIDE = Path(__file__).resolve().parents[4] / "shared" / "k8s" / "crdcheck.py"
+# Asked at import: before a test runs, a fixture removes the variables of flowc.
+_CRDCHECK = Path(
+    os.environ.get("FLOWC_CRDCHECK", Path(__file__).resolve().parents[4] / "shared" / "k8s" / "crdcheck.py")
+)
 
 GANG = """
 ranks = Parameter("ranks", default=2)
@@ -97,10 +100,9 @@ def jobset_of(gang: Mapping[str, Any], **filled: str) -> dict[str, Any]:
 
 @functools.cache
 def _crdcheck() -> ModuleType | None:
-    path = Path(os.environ.get("FLOWC_CRDCHECK", _BESIDE))
-    if not path.is_file():
+    if not _CRDCHECK.is_file():
         return None
-    spec = importlib.util.spec_from_file_location("crdcheck", path)
+    spec = importlib.util.spec_from_file_location("crdcheck", _CRDCHECK)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["crdcheck"] = module
@@ -208,7 +210,7 @@ def job_errors(jobset: Mapping[str, Any]) -> list[str]:
         spec = replicated["template"]["spec"]
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
         try:
-            kubernetes_validate.validate(job, "1.33.0", strict=True)
+            kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
         except kubernetes_validate.ValidationError as error:
             found.append(error.message)
     return found

@@ -28,6 +28,7 @@ from flow_trees import flows
 from flowc.backends.argo.names import Names, dns_label, flow_object, jobset_prefix
 from flowc.backends.argo.yaml_text import Literal, dump
 from flowc.backends.bundle import runtime_files
+from flowc.compiler.codes.code import whole_flow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from same_bytes import digests_in_other_surroundings, digests_of_other_pythons
@@ -103,15 +104,14 @@ def test_a_flow_with_everything_by_the_real_schemas(version: str, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-@given(flows())
+@given(seq=flows(), version=st.sampled_from(VERSIONS))
 @settings(max_examples=int(os.environ.get("FLOWC_EXAMPLES", "300")))
-def test_random_flows_by_the_real_schemas(tmp_path_factory: pytest.TempPathFactory, seq: Any) -> None:
+def test_random_flows_by_the_real_schemas(tmp_path_factory: pytest.TempPathFactory, seq: Any, version: str) -> None:
     # The hundred files of the runtime are the same each time, and the schemas look at each.
     produced = compiled(tmp_path_factory.mktemp("flow"), FlowText(seq).text(), code="installed")
     assert produced.files is not None
-    assert schema_errors(produced.files) == []
+    assert schema_errors(produced.files, version) == []
     for item in workflow(produced)["templates"]:
         if "create" in item.get("resource", {}).values():
             made = jobset_of(item, **{"inputs.parameters.index": "1"})
@@ -270,6 +270,31 @@ def test_objects_that_are_too_large(tmp_path: Path) -> None:
     found = compiled(tmp_path, text).diagnostics
     assert [(item.code, item.is_error) for item in found] == [("FC411", True)]
     assert "--package '!big.txt'" in found[0].help
+
+
+REFUSED_OR_TOLD = [
+    # (what, before the first step, before the flow, code of the diagnostic, words of it)
+    ("variables", "@environment(vars={'A': 'x' * 60_000, 'B': 'x' * 60_000})", "", "FC411", "117 KiB of variables"),
+    ("default of a parameter", "p = Parameter('p', default='x' * 90_000)", "", "FC411", "defaults of the parameters"),
+    ("a year", "", "@schedule(cron='0 6 * * ? 2030')", "FC409", "five fields"),
+    ("no certain day", "", "@schedule(cron='0 6 ? * 1')", "FC409", "no '?'"),
+    ("a Python", "@pypi(python='3.11', packages={'numpy': '2.0'})", "", "FC407", "@pypi(python=...) has no effect"),
+    ("a Python of all steps", "", "@pypi_base(python='3.11')", "FC407", "@pypi_base(python=...) has no effect"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "flow", "code", "words"), REFUSED_OR_TOLD, ids=[row[0] for row in REFUSED_OR_TOLD]
+)
+def test_what_argo_or_kubernetes_cannot_do(
+    what: str, before: str, flow: str, code: str, words: str, tmp_path: Path
+) -> None:
+    text = ONE.format(decorators=before)
+    produced = compiled(tmp_path, whole_flow(text).replace("\nclass ", f"\n{flow}\nclass ", 1) if flow else text)
+    found = [item for item in produced.diagnostics if item.code == code]
+    assert len(found) == 1, produced.diagnostics
+    assert words in found[0].message and found[0].span is not None
+    assert found[0].is_error == (produced.files is None) == (code != "FC407")
 
 
 def test_a_flow_of_many_steps_fits_or_is_refused(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ PLACED: dict[str, tuple[str, str, Any]] = {
     ),
     "efa": ("efa=4", "container.resources.limits", {"vpc.amazonaws.com/efa": "4"}),
     "extended_resources": ("extended_resources={'rdma/hca': 1}", "container.resources.limits", {"rdma/hca": "1"}),
+    "extended_resources as text": (
+        "extended_resources={'rdma/hca': '1'}", "container.resources.limits", {"rdma/hca": "1"}
+    ),
+    "extended_resources of memory": (
+        "extended_resources={'hugepages-2Mi': '128Mi'}", "container.resources.limits", {"hugepages-2Mi": "128Mi"}
+    ),
     "spot": ("spot=True", "pod.tolerations.0.key", "cloud.google.com/gke-spot"),
 }  # fmt: skip
 GANGS_ONLY = {"hostname_resolution_timeout", "topology"}
@@ -137,6 +143,9 @@ def test_an_option_for_gangs_says_so_on_a_plain_step(name: str, tmp_path: Path) 
         "executable='python -u'", "security_context={'fs_group': 1}", "security_context={'run_as_user': '1'}",
         "security_context={'capabilities': {'add': 'ALL'}}", "priority_class='High'", "queue='a b'", "efa=0",
         "gpu_vendor='a b'", "extended_resources={'hca': 1}", "extended_resources={'rdma/hca': 0}", "topology='a b'",
+        "extended_resources={'rdma/hca': 'x'}", "extended_resources={'rdma/hca': True}",
+        "extended_resources={'hugepages-2Mi': 1}", "extended_resources={'hugepages-2Mi': '0Mi'}",
+        "extended_resources={'hugepages-2': '128Mi'}",
     ],
 )  # fmt: skip
 def test_a_value_that_kubernetes_would_refuse(written: str, tmp_path: Path) -> None:
