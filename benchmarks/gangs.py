@@ -5,18 +5,57 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .harness import FLOWS, Bench, Row, pairs
 
 FORM = {4: 0.5, 64: 3.0}
 """Seconds in which a gang of so many ranks has formed and ended."""
+REPORT = 3.0
+"""Seconds after which the report of the first rank that fails is there."""
 MORE = 0.5
 """Seconds that a flow with a torchrun step may take longer than the same torchrun, and with Ray than ray start."""
 
 
 def measure(bench: Bench) -> list[Row]:
-    return [*_forming(bench), *_torchrun(bench), *_ray(bench)]
+    return [*_forming(bench), *_reports(bench), *_torchrun(bench), *_ray(bench)]
+
+
+def _reports(bench: Bench) -> list[Row]:
+    """From the moment at which a rank fails to the end of ``flowc run``, whose last words are the report."""
+    rows = []
+    for what, file, said in (
+        ("gang of 4", "failing_gang.py", "train/2 failed: ValueError: this rank gives up"),
+        ("torchrun of 2", "failing_torchrun.py", "ValueError: this rank gives up"),
+    ):
+        print(f"  a rank fails, {what}", flush=True)
+        took = sorted(_report(bench, FLOWS / file, said) for _ in range(3))
+        print(f"  {', '.join(f'{seconds:.3f} s' for seconds in took)}", flush=True)
+        rows.append(
+            Row(
+                f"a rank fails, {what}", f"told after {took[1]:.2f} s", f"at most {took[-1]:.2f} s", "",
+                f"{REPORT:g} s", took[-1] <= REPORT,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _report(bench: Bench, flow: Path, said: str) -> float:
+    folder = bench.folder("failing")
+    failed_at = folder / "failed-at"
+    done = subprocess.run(
+        [sys.executable, "-m", "flowc", "run", str(flow)],
+        cwd=folder,
+        env={**bench.environment(), "BENCH_FAILED_AT": str(failed_at)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    ended = time.time()
+    if done.returncode != 1 or said not in done.stdout:
+        raise SystemExit(f"{flow.name} ended with {done.returncode}:\n{done.stdout}")
+    return ended - float(failed_at.read_text())
 
 
 def _forming(bench: Bench) -> list[Row]:

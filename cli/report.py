@@ -51,6 +51,9 @@ def failure_lines(
         if len(body) > _LINES:
             body = ["...", *body[-_LINES:]]
         lines += ["", *(f"    {line}".rstrip() for line in body)]
+    said_last = _said_last(failure) if traceback else []
+    if said_last:
+        lines += ["", "  it said last:", "", *(f"    {line}".rstrip() for line in said_last)]
     lines.append("")
     if address:
         lines.append(f"  its output:  {invocation.command('logs', f'{run}/{address}', *options)}")
@@ -68,6 +71,15 @@ def attempts_of(plan: Mapping[str, Any], address: str | None) -> int | None:
     return None
 
 
+def _said_last(failure: Mapping[str, Any]) -> list[str]:
+    """The last lines of a gang's rank, whose exception may come of what they say, without the exception itself."""
+    if failure.get("rank") is None:
+        return []
+    shown = set(str(failure.get("traceback") or "").splitlines())
+    lines = [str(line).rstrip("\n") for line in failure.get("last_lines") or ()]
+    return [line for line in lines if line.strip() and line not in shown][-_LINES:]
+
+
 def _facts(failure: Mapping[str, Any], attempts: int | None) -> list[str]:
     facts = []
     kind = failure.get("type")
@@ -76,7 +88,9 @@ def _facts(failure: Mapping[str, Any], attempts: int | None) -> list[str]:
     attempt = failure.get("attempt")
     if attempt is not None and (attempt or (attempts or 1) > 1):
         facts.append(f"attempt {attempt + 1}" + (f" of {attempts}" if attempts else ""))
-    if failure.get("signal") is None and failure.get("exit_code") not in (None, 0, 1) and kind != _NO_EXCEPTION:
+    # That of an exception is 1, which says nothing of a task, but is looked for in a gang whose launcher has its own.
+    plain = (None, 0) if failure.get("rank") is not None else (None, 0, 1)
+    if failure.get("signal") is None and failure.get("exit_code") not in plain and kind != _NO_EXCEPTION:
         facts.append(f"exit code {failure['exit_code']}")
     return facts
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from flowc.backends.bundle import pack, runtime_files
 from flowc.compiler.plan import Catch, Gang, Parameter, Plan, Retry
 from flowc.runtime.__main__ import main
 from flowc.runtime.address import Address
@@ -17,6 +18,7 @@ from flowc.runtime.artifacts import ArtifactStore
 from flowc.runtime.datastore import FileDatastore
 from flowc.runtime.runs import RunInfo, create_run
 from plans import End, Foreach, Next, plan, task
+from same_bytes import PYTHONS
 
 FLOW = """
 from metaflow import FlowSpec, Parameter, catch, current, parallel, retry, step
@@ -82,6 +84,8 @@ PLAN = plan(
 class Entry:
     def __init__(self, folder: Path, plan: Plan = PLAN, flow: str = FLOW) -> None:
         self.folder = folder
+        self.python = sys.executable
+        self.own: dict[str, str] = {}
         self.store = FileDatastore(str(folder / "store"))
         (folder / "flow.py").write_text(flow)
         (folder / "helper_beside.py").write_text("def double(x):\n    return 2 * x\n")
@@ -90,11 +94,19 @@ class Entry:
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWC_")}
         own = {"FLOWC_DATASTORE": f"file://{self.store.root}", "FLOWC_FLOW_NAME": "SmallFlow", "FLOWC_RUN_ID": "1"}
-        return {**kept, **own, **more}
+        return {**kept, **own, **self.own, **more}
+
+    def take(self, version: str) -> None:
+        """Run the steps by another Python, with the runtime in an archive as Slurm's jobs and Argo's pods have it."""
+        if version not in PYTHONS:
+            pytest.skip(f"not here: Python {version}")
+        archive = self.folder / "flowc.zip"
+        archive.write_bytes(pack(runtime_files()))
+        self.python, self.own = str(PYTHONS[version]), {"PYTHONPATH": str(archive)}
 
     def step(self, *arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "flowc.runtime", "step", *arguments],
+            [self.python, "-m", "flowc.runtime", "step", *arguments],
             env=self.environment(**environment),
             capture_output=True,
             text=True,
@@ -115,8 +127,11 @@ class Entry:
 
 
 @pytest.mark.slow
-def test_a_whole_flow_by_separate_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["", "3.9", "3.13"])
+def test_a_whole_flow_by_separate_processes(version: str, tmp_path: Path) -> None:
     entry = Entry(tmp_path)
+    if version:
+        entry.take(version)
     assert entry.step("start").stdout == "starting\n"
     entry.step("work", "--index", "0")
     failed = entry.step("work", "--index", "1", code=1)
