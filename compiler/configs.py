@@ -34,6 +34,10 @@ def resolve_configs(
     out: dict[str, Any] = {}
     for name, (attribute, config) in configs.items():
         reader = _Reader(flow, attribute, config, found)
+        if config.default is not None and config.default_value is not None:
+            reader.problem(
+                "FC314", f"config {name!r} has two defaults", "default_value", "keep default or default_value, not both"
+            )
         if name in values:
             out[name] = reader.parsed(values[name], f"--config-value {name}")
         elif name in files:

@@ -111,18 +111,17 @@ def kill_children_except(known: Collection[int]) -> int:
 
 
 def kill_and_reap_children_except(known: Collection[int]) -> int:
-    """Kill and, where they end at once, reap all children but the known ones; says how many are still there.
+    """Kill and, where they end at once, reap all children but the known ones; says how many there were.
 
-    The orphans of what was killed become children in turn, so call it until it says 0.
+    The orphans of what was killed become children in turn, also of what ended at once. So call it until it says 0.
     """
-    left = 0
+    count = 0
     for pid in children():
-        if pid in known:
-            continue
-        signal_process(pid, signal.SIGKILL)
-        if reap(pid) is None:
-            left += 1
-    return left
+        if pid not in known:
+            signal_process(pid, signal.SIGKILL)
+            reap(pid)
+            count += 1
+    return count
 
 
 def reap_all_except(known: Collection[int]) -> None:

@@ -17,7 +17,7 @@ from . import contract, gang_report, gang_token
 from .address import Address
 from .datastore.base import Datastore, DatastoreError
 from .frameworks.base import Framework, FrameworkMissing, Site, get_framework
-from .frameworks.parallel import FormedParallel
+from .frameworks.parallel import parallel_of
 from .gang import GangHandle, GangResult, Limits, Membership, supervise
 from .lineage import Lineage
 from .outline import ContractError, StepOutline
@@ -183,7 +183,7 @@ class _Rank:
         )
         stands_by = self.framework.on_control_only and gang.rank != 0
         surroundings = Surroundings(
-            {"parallel": FormedParallel.of(gang, control.task_id)},
+            {"parallel": parallel_of(gang, control.task_id, self.framework.on_control_only)},
             partial(self.framework.boot, site),
             partial(self.framework.stand_by, site) if stands_by else None,
         )

@@ -20,6 +20,9 @@ try:
 except ImportError:  # not a Unix: nothing is locked, and nothing of others removed
     fcntl = None  # type: ignore[assignment]
 
+SHORT = "/tmp"  # noqa: S108
+"""Where a rank has another one, if its own lies too deep for the paths of sockets; nobody can guess its name."""
+
 
 @contextmanager
 def scratch_folder(root: Optional[str] = None) -> Iterator[str]:
@@ -34,7 +37,9 @@ def scratch_folder(root: Optional[str] = None) -> Iterator[str]:
     """
     root = root or tempfile.gettempdir()
     os.makedirs(root, exist_ok=True)
-    remove_abandoned(root)
+    roots = dict.fromkeys([root, SHORT])
+    for each in roots:
+        remove_abandoned(each)
     while True:
         folder = tempfile.mkdtemp(prefix=_prefix(), dir=root)
         # In the moment before it is locked another rank may take it for abandoned.
@@ -51,7 +56,8 @@ def scratch_folder(root: Optional[str] = None) -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-        remove_abandoned(root)
+        for each in roots:
+            remove_abandoned(each)
 
 
 def remove_abandoned(root: str) -> None:

@@ -105,4 +105,10 @@ INPUTS: tuple[Code, ...] = (
             self.next(self.end)
         """,
     ),
+    entry(
+        "FC314", "A config with two defaults",
+        "A file and a value: nobody could tell which of them counts.",
+        'settings = Config("settings", default="settings.json", default_value={"rate": 0.1})  # <--',
+        'settings = Config("settings", default_value={"rate": 0.1})',
+    ),
 )  # fmt: skip

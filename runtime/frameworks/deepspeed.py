@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Union
@@ -13,7 +15,10 @@ from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
 from .scripts import find_script
 from .standby import Command, Nodes, nodes, serve
-from .torch_extensions import extensions
+from .torch_extensions import extensions, is_compiled
+
+_OF_CPUS = "deepspeed_shm_comm"
+"""The operator without which DeepSpeed's processes do not meet on nodes that have no GPU."""
 
 
 class DeepSpeed:
@@ -100,6 +105,18 @@ class _DeepSpeedFramework:
                     f"@deepspeed: this Python has no {module}: install it on every node, as with "
                     f"`pip install torch` and then `pip install --no-build-isolation deepspeed`"
                 )
+        compiler = os.environ.get("CXX") or "c++"
+        if not (
+            environment.devices()
+            or shutil.which(compiler, path=programs.search_path())
+            or is_compiled(_OF_CPUS)
+            or _comes_compiled(_OF_CPUS)
+        ):
+            raise FrameworkMissing(
+                f"@deepspeed: there is no C++ compiler {compiler} on this machine, and without a GPU DeepSpeed "
+                "compiles an operator when it first starts: install one on every node, as with "
+                "`apt-get install g++`, or name yours in the variable CXX"
+            )
 
     @contextmanager
     def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
@@ -113,6 +130,13 @@ class _DeepSpeedFramework:
 
     def stand_by(self, site: Site) -> None:
         serve(site)
+
+
+def _comes_compiled(name: str) -> bool:
+    """Whether DeepSpeed was installed with an operator, as with ``DS_BUILD_OPS=1``."""
+    spec = importlib.util.find_spec("deepspeed")
+    folders = (spec and spec.submodule_search_locations) or []
+    return any(glob.glob(os.path.join(glob.escape(each), "ops", "comm", f"{name}_op*.so")) for each in folders)
 
 
 FRAMEWORK = _DeepSpeedFramework()

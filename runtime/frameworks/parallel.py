@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Optional
 
+from ...dsl import FlowcError
 from ...dsl.current import ParallelInfo
 from ..gang import GangHandle
 from .base import Site
@@ -15,13 +16,6 @@ class FormedParallel(ParallelInfo):
     """``current.parallel`` in a rank of a gang that has formed."""
 
     gang: GangHandle
-
-    @classmethod
-    def of(cls, gang: GangHandle, control_task_id: str) -> FormedParallel:
-        """What a rank says; the control rank's address is the one at which the others reach it."""
-        info = cls(gang.members[0].address, gang.size, gang.rank, control_task_id)
-        info.gang = gang
-        return info
 
     def __reduce__(self) -> Any:
         # The facts can be kept as an artifact, the gang cannot.
@@ -38,6 +32,29 @@ class FormedParallel(ParallelInfo):
 
     def allgather(self, value: Any) -> list[Any]:
         return self.gang.allgather(value)
+
+
+class ControlParallel(ParallelInfo):
+    """``current.parallel`` where the body runs on the control rank alone: the facts, and nobody to meet."""
+
+    def __reduce__(self) -> Any:
+        return ParallelInfo, tuple(self)
+
+    def _no_gang(self, what: str) -> FlowcError:
+        return FlowcError(
+            f"current.parallel.{what}: the body of this step runs on the control rank alone, while the others stand by "
+            "and would never come; what they have to do, its framework does there"
+        )
+
+
+def parallel_of(gang: GangHandle, control_task_id: str, on_control_only: bool) -> ParallelInfo:
+    """What a rank says; the control rank's address is the one at which the others reach it."""
+    facts = (gang.members[0].address, gang.size, gang.rank, control_task_id)
+    if on_control_only:
+        return ControlParallel(*facts)
+    info = FormedParallel(*facts)
+    info.gang = gang
+    return info
 
 
 class Parallel:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..scratch import SHORT, scratch_folder
 from . import environment, programs
 from .base import FrameworkMissing, Site
 from .daemons import Cluster, beside, check, environment_of, wait_for_all, watched
@@ -89,13 +88,25 @@ def _node(site: Site, role: str, get_address: Callable[[], str]) -> Iterator[Pro
 
     Until ``get_address`` says where the head is, what the node is started with is loaded already.
     """
-    gang = site.gang
+    with _folder(site) as folder, _node_in(folder, site, role, get_address) as node:
+        yield node
+
+
+@contextmanager
+def _folder(site: Site) -> Iterator[str]:
+    """Ray's own, with a name that is short enough for its sockets."""
     folder = os.path.join(site.folder, "ray")
-    elsewhere = len(folder) > _LONGEST
-    if elsewhere:
-        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    else:
+    if len(folder) <= _LONGEST:
         os.mkdir(folder, 0o700)
+        yield folder
+    else:
+        with scratch_folder(SHORT) as folder:
+            yield folder
+
+
+@contextmanager
+def _node_in(folder: str, site: Site, role: str, get_address: Callable[[], str]) -> Iterator[Program]:
+    gang = site.gang
     token = os.path.join(site.folder, "ray-token")
     with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(gang.secret("ray").hex())
@@ -127,9 +138,8 @@ def _node(site: Site, role: str, get_address: Callable[[], str]) -> Iterator[Pro
             with beside(program, _GRACE) as node:
                 yield node
         finally:
-            if elsewhere:
-                program.stop(_GRACE)
-                shutil.rmtree(folder, ignore_errors=True)
+            if not folder.startswith(site.folder):
+                program.stop(_GRACE)  # its folder ends before the rank does
 
 
 def _started(program: Program, start: Callable[[], Program], folder: str, patience: float) -> Program:

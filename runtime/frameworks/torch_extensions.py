@@ -63,6 +63,15 @@ def extensions(site: Site) -> Iterator[dict[str, str]]:
             _copy_to(store, own, before)
 
 
+def is_compiled(name: str) -> bool:
+    """Whether an operator lies ready on this machine, so that nothing has to be compiled for it."""
+    store = os.environ.get(VARIABLE) or _store()
+    try:
+        return store is not None and name in _compiled(store)
+    except OSError:
+        return False
+
+
 def _store() -> Optional[str]:
     """This user's store for this machine and these versions; None where there can be none."""
     if fcntl is None:

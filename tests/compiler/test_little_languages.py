@@ -172,6 +172,7 @@ def test_configs_from_files_and_values(write_flow: Writer, tmp_path: Path) -> No
         ('a = Config("a", parser=lambda t: {1, 2})', {"a": "x"}, "FC311", "plain data"),
         ('a = Config("a", parser="nowhere.parse")', {"a": "x"}, "FC311", "nowhere"),
         ('a = Config("a", default=3)', {}, "FC311", "no path"),
+        ('a = Config("a", default="a.json", default_value={})', {"a": "{}"}, "FC314", "two defaults"),
         ('a = Config("a", default_value=lambda: 1 / 0)', {}, "FC311", "ZeroDivisionError"),
     ],
 )

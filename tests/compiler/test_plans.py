@@ -304,6 +304,7 @@ def test_plan_classes_are_values() -> None:
 
 @pytest.mark.slow
 def test_a_long_flow_takes_time_that_grows_with_it(write_flow: Writer) -> None:
+    import gc
     import time
 
     def seconds(count: int) -> float:
@@ -312,9 +313,18 @@ def test_a_long_flow_takes_time_that_grows_with_it(write_flow: Writer) -> None:
         for name, after in zip(names, [*names[1:], "end"]):
             parts.append(f"@step\ndef {name}(self):\n    self.next(self.{after})\n")
         file = str(write_flow(whole_flow("\n".join(parts)), name=f"long_{count}.py"))
-        begin = time.process_time()
-        assert len(compile_flow(file).require().steps) == count + 2
-        return time.process_time() - begin
+        measured = []
+        for _ in range(3):
+            begin = time.process_time()
+            assert len(compile_flow(file).require().steps) == count + 2
+            measured.append(time.process_time() - begin)
+        return min(measured)
 
-    seconds(50)
-    assert seconds(2000) < 10 * seconds(400)
+    # What other tests left in this process is not to be collected time and again while a flow compiles.
+    gc.collect()
+    gc.freeze()
+    try:
+        seconds(50)
+        assert seconds(2000) < 10 * seconds(400)
+    finally:
+        gc.unfreeze()

@@ -37,6 +37,10 @@ def test_several_programs_run_in_one_step_and_nothing_of_them_is_lost(tmp_path: 
         assert file.read().split()[1:] == ["slots=2"]
     print("ENVIRONMENT", sorted(os.environ.items()))
     try:
+        current.parallel.barrier()
+    except Exception as error:
+        print("ALONE", error)
+    try:
         current.mpi.run(program="python no_such_file.py")
     except Exception as error:
         self.value = [type(error).__name__, error.returncode, "no_such_file.py" in str(error)]
@@ -53,6 +57,7 @@ def test_several_programs_run_in_one_step_and_nothing_of_them_is_lost(tmp_path: 
         '["--a", "1", "--b"]',
         '["by hand"]',
     ]
+    assert any(line.startswith("ALONE current.parallel.barrier: the body of this step runs on the") for line in said)
     assert sum(line.startswith("line ") for line in said) == 40_000
     assert {f"THE END of {rank}" for rank in range(2)} <= set(said)
     gang.assert_clean("\n".join(said))

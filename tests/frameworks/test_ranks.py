@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc.runtime import scratch
 from flowc.runtime.scratch import scratch_folder
 from framework_rows import PARALLEL, Row
 from frameworks_lab import GangLab, patient, require
@@ -203,6 +204,19 @@ def test_a_folder_stays_as_long_as_one_of_its_processes_lives(tmp_path: Path) ->
             time.sleep(0.01)
         assert folder.exists()
     assert sorted(tmp_path.iterdir()) == [other] and not Path(second).exists()
+
+
+def test_what_a_killed_process_had_at_a_short_path_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "SHORT", str(tmp_path / "short"))
+    with scratch_folder(str(tmp_path / "deep")):
+        pid = os.fork()
+        if pid == 0:
+            with scratch_folder(scratch.SHORT) as folder:
+                Path(folder, "socket").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert len(list((tmp_path / "short").iterdir())) == 1
+    assert list((tmp_path / "short").iterdir()) == []
 
 
 def test_folders_that_are_made_and_removed_at_once_are_not_in_each_other_s_way(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class MatrixFlow(FlowSpec):
         import ray
         ray.init()
         self.seen = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        self.folder = head_option("--temp-dir")
         note(f"up-{self.gang}")
         wait_for("up-a"), wait_for("up-b")
         where = ray.remote(num_cpus=0.01)(lambda: ray.get_runtime_context().get_node_id())
@@ -84,12 +85,14 @@ class MatrixFlow(FlowSpec):
     @step
     def join(self, inputs):
         self.seen, self.ran, self.said = inputs[0].seen, inputs[0].ran, getattr(inputs[0], "said", None)
+        self.folder = inputs[0].folder
         self.next(self.all)
 
     @step
     def all(self, inputs):
         self.seen, self.ran = [i.seen for i in inputs], [i.ran for i in inputs]
         self.said = inputs[0].said
+        self.folders = [i.folder for i in inputs]
         self.next(self.end)
 
     @step
@@ -159,7 +162,13 @@ def test_gangs_on_one_host_meet_neither_one_another_nor_strangers_nor_a_ray_that
     own_ray: str, tmp_path: Path
 ) -> None:
     gang = GangLab(tmp_path, FLOW, {"stranger.py": STRANGER})
-    said = gang.run()
+    # The folder for temporary files lies too deep for the paths of sockets.
+    deep = gang.scratch / ("deep-" * 12)
+    deep.mkdir()
+    said = gang.run(TMPDIR=str(deep))
+    deep.rmdir()
+    for folder in map(Path, gang.artifact("all", "folders")):
+        assert folder.parent == Path("/tmp") and folder.name.startswith("flowc-") and not folder.exists()
     seen, ran = gang.artifact("all", "seen"), gang.artifact("all", "ran")
     assert [len(nodes) for nodes in seen] == [2, 2] and len({*seen[0], *seen[1]}) == 4
     assert all(there <= set(nodes) for there, nodes in zip(ran, seen))

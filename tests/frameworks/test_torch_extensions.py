@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from contextlib import ExitStack
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flowc.runtime.frameworks import torch_extensions
-from flowc.runtime.frameworks.base import Site
+from flowc.runtime.frameworks import deepspeed, torch_extensions
+from flowc.runtime.frameworks.base import FrameworkMissing, Site
 from flowc.runtime.gang import Member
 
 
@@ -108,3 +110,49 @@ def test_without_a_place_to_keep_them_they_are_compiled_each_time(
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/place")
     with attempt(tmp_path, "first") as where:
         compile_one(where["TORCH_EXTENSIONS_DIR"], "one")
+
+
+# Without a compiler ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _nothing_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
+
+
+@pytest.mark.usefixtures("_nothing_on_the_path")
+def test_a_node_without_gpu_and_compiler_is_told_before_the_gang_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FrameworkMissing, match=r"there is no C\+\+ compiler c\+\+ .*`apt-get install g\+\+`"):
+        deepspeed.FRAMEWORK.require({})
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(FrameworkMissing, match=r"no C\+\+ compiler no-such-compiler"):
+        deepspeed.FRAMEWORK.require({})
+
+
+@pytest.mark.usefixtures("_nothing_on_the_path")
+@pytest.mark.parametrize("has", ["gpu", "compiler", "compiled", "own folder", "installed"])
+def test_who_has_no_need_to_compile_needs_no_compiler(
+    has: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = "deepspeed_shm_comm"
+    if has == "gpu":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    elif has == "compiler":
+        (tmp_path / "bin" / "c++").touch(0o755)
+    elif has == "compiled":
+        with attempt(tmp_path, "first") as where:
+            compile_one(where["TORCH_EXTENSIONS_DIR"], "one", operator)
+    elif has == "own folder":
+        monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+        compile_one(str(tmp_path), "one", operator)
+    else:
+        spec = ModuleSpec("deepspeed", None, is_package=True)
+        spec.submodule_search_locations = [str(tmp_path / "deepspeed")]
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+        (tmp_path / "deepspeed" / "ops" / "comm").mkdir(parents=True)
+        (tmp_path / "deepspeed" / "ops" / "comm" / f"{operator}_op.cpython-311-x86_64-linux-gnu.so").touch()
+    deepspeed.FRAMEWORK.require({})

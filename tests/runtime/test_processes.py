@@ -63,12 +63,42 @@ def test_orphans_come_to_whoever_adopts_them_and_to_nobody_else(others):
         assert processes.adopts_orphans()
         orphan = int(subprocess.run([*SLEEP[:3], DAEMON], stdout=subprocess.PIPE, check=True).stdout)
         assert orphan in processes.children()
-        # The first call kills it and the next ones reap it.
+        # The first call kills it, one of the next finds nobody.
         until(lambda: processes.kill_and_reap_children_except(others) == 0)
         assert orphan not in processes.children()
     finally:
         processes.adopt_orphans(False)
     assert not processes.adopts_orphans()
+
+
+def test_nobody_gets_away_where_processes_end_as_soon_as_they_are_killed(others, monkeypatch):
+    # On a busy machine the killed process may run, and end, before whoever killed it goes on.
+    kill = processes.signal_process
+
+    def kill_at_once(pid: int, number: int) -> None:
+        kill(pid, number)
+        until(lambda: is_gone(pid))
+
+    monkeypatch.setattr(processes, "signal_process", kill_at_once)
+    chain = "import os, subprocess, sys, time\n"
+    chain += "depth = int(sys.argv[1]); print(os.getpid(), flush=True)\n"
+    chain += "words = [sys.executable, '-S', '-c', sys.argv[2], str(depth - 1), sys.argv[2]]\n"
+    chain += "if depth: subprocess.Popen(words, start_new_session=True)\n"
+    chain += "time.sleep(60)"
+    processes.adopt_orphans()
+    try:
+        words = [sys.executable, "-S", "-c", chain, "3", chain]
+        first = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert first.stdout is not None
+        pids = [int(first.stdout.readline()) for _ in range(4)]
+        calls = 0
+        while processes.kill_and_reap_children_except(others):
+            calls += 1
+        assert [pid for pid in pids if not is_gone(pid)] == [] and calls == 4
+        first.returncode = -signal.SIGKILL
+        first.stdout.close()
+    finally:
+        processes.adopt_orphans(False)
 
 
 def test_killing_children_spares_the_known_ones_and_reaps_nobody(sleeper, others):

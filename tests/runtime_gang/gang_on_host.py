@@ -6,12 +6,15 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flowc.runtime.gang import GangHandle, Limits, Membership, supervise
 
 LIMITS = Limits(timeout=15.0, heartbeat=0.2, silence=1.5, grace=0.5, preempt_grace=1.0, handshake=2.0)
+PATIENT = replace(LIMITS, silence=8.0)
+"""TCP waits longer after each packet that is lost, so a network is silent for up to twice as long as it is cut."""
 
 
 def main(folder: Path, rank: int, size: int, control: str, what: str) -> int:
@@ -31,7 +34,7 @@ def main(folder: Path, rank: int, size: int, control: str, what: str) -> int:
     def stay(handle: GangHandle) -> int:
         handle.barrier()
         (folder / f"{rank}.running").write_text("")
-        deadline = time.monotonic() + (2.0 if what == "stay-a-little" else 60.0)
+        deadline = time.monotonic() + (4.0 if what == "stay-a-little" else 60.0)
         while time.monotonic() < deadline:
             time.sleep(0.05)
         handle.barrier()
@@ -43,7 +46,7 @@ def main(folder: Path, rank: int, size: int, control: str, what: str) -> int:
         meet if what == "meet" else stay,
         run="lab",
         address="train/0",
-        limits=LIMITS,
+        limits=PATIENT if what == "stay-a-little" else LIMITS,
     )
     failure = None if result.failure is None else result.failure.to_json()
     (folder / f"{rank}.part").write_text(json.dumps({"failure": failure}))
