@@ -83,7 +83,8 @@ class DeepSpeed:
         self.nodes.run(commands, "deepspeed")
 
 
-# The launcher reads its hostfile from the disk of its own node.
+# The launcher reads its hostfile from the disk of its own node. What it has imported takes half a second to put away,
+# which the report of a failure would be late by.
 _START = """
 import os, sys, tempfile
 from deepspeed.launcher.runner import main
@@ -91,7 +92,15 @@ with tempfile.NamedTemporaryFile("w", prefix="hostfile-") as file:
     file.write(sys.argv.pop(1))
     file.flush()
     sys.argv[0] = "deepspeed"
-    main(["--hostfile", file.name, *sys.argv[1:]])
+    try:
+        main(["--hostfile", file.name, *sys.argv[1:]])
+        code = 0
+    except SystemExit as end:
+        if not isinstance(end.code, (int, type(None))):
+            raise
+        code = end.code or 0
+sys.stdout.flush(), sys.stderr.flush()
+os._exit(code & 255)
 """
 
 

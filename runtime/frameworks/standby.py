@@ -25,9 +25,12 @@ from .exec_service import ExecService
 from .programs import ProgramFailed
 from .scripts import is_consequence
 
-_SETTLE = 1.0
+_SETTLE = 0.3
 _SETTLE_FOR_CAUSE = 10.0
 """Seconds to wait for the outcomes of other ranks once one has failed; longer where it failed because of another."""
+_SETTLE_FOR_KILLER = 1.0
+"""The same where it was killed, which may be what another did about its own end."""
+_KILLED = (-signal.SIGTERM, -signal.SIGKILL)
 _POLL = 0.05
 
 
@@ -62,6 +65,13 @@ class Outcome:
     def lost_another(self) -> bool:
         """Whether it says that it lost a process of another rank, which is then the one to ask why."""
         return is_consequence("\n".join(self.lines))
+
+    @property
+    def settles_in(self) -> float:
+        """Seconds in which others may still say that they were first."""
+        if self.lost_another:
+            return _SETTLE_FOR_CAUSE
+        return _SETTLE_FOR_KILLER if self.code in _KILLED else _SETTLE
 
 
 class Nodes:
@@ -190,7 +200,7 @@ class Nodes:
             waiting.discard(outcome.rank)
             if outcome.code:
                 failed.append(outcome)
-                deadline = deadline or time.monotonic() + (_SETTLE_FOR_CAUSE if outcome.lost_another else _SETTLE)
+                deadline = deadline or time.monotonic() + outcome.settles_in
 
     def _ask_to_end(
         self, links: list[exec_link.Link], waiting: set[int], outcomes: queue.SimpleQueue[Outcome]
@@ -215,8 +225,7 @@ class Nodes:
         return ProgramFailed(text, programs.shell_code(-signal.SIGKILL))
 
     def _failure(self, failed: list[Outcome], name: str) -> ProgramFailed:
-        told = (-signal.SIGTERM, -signal.SIGKILL)
-        failed.sort(key=lambda outcome: outcome.code in told or outcome.lost_another)
+        failed.sort(key=lambda outcome: outcome.code in _KILLED or outcome.lost_another)
         first, others = failed[0], failed[1:]
 
         def where(outcome: Outcome) -> str:

@@ -224,13 +224,13 @@ def test_torch_ddp(command: Command) -> None:
 @pytest.mark.slow
 def test_gpt_goes_on_after_it_broke_down(command: Command) -> None:
     require("torch")
-    done = command("run", flow("gpt"), "--steps", "80", "--fail_at", "60")
+    done = command("run", flow("gpt"), "--steps", "60", "--fail_at", "45")
     result = data("GPTFlow/1")
     assert "the machine was taken away" in done.stdout
     assert done.stdout.count("goes on from step 40") == 2
     assert result.attempt == 1
     losses = result.learnt["losses"]
-    assert len(losses) == 80 and losses[0] > 4 and losses[-1] < 2.8
+    assert len(losses) == 60 and losses[0] > 4 and losses[-1] < 3
     assert len(result.learnt["written"]) == 121
 
 

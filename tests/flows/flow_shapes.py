@@ -163,6 +163,16 @@ SHAPES: dict[str, Seq] = {
             "join",
         )
     ),
+    "foreach_in_foreach_in_branch": whole(
+        Branch(
+            (
+                (Foreach((Foreach((Task("work"),), (2, 1), "inner", "inner_join"),), (2,), "fan", "fan_join"),),
+                (Task("side"),),
+            ),
+            "split",
+            "join",
+        )
+    ),
     "branch_in_foreach": whole(
         Foreach((Branch(((Task("left"),), (Task("right"),)), "split", "inner_join"),), (3,), "fan", "join")
     ),
@@ -215,10 +225,13 @@ CORE = (
     "loop_of_switch_in_branch",
     "foreach_of_loops",
 )
-"""The shapes that every behaviour is crossed with."""
+"""The shapes that behaviours are crossed with on every target: what else there is, varies one of them."""
 
 QUICK = ("branch", "foreach", "gang", "switch_in_branch", "loop_of_one_step")
 """The shapes that `make test-fast` runs: one for each kind of region."""
 
-CROSSED = tuple(SHAPES) if os.environ.get("FLOWC_MATRIX") == "full" else CORE
-"""The shapes for the behaviours that differ little from shape to shape; all of them with FLOWC_MATRIX=full."""
+FULL = os.environ.get("FLOWC_MATRIX") == "full"
+"""Whether behaviours are crossed with all shapes on all targets."""
+
+CROSSED = tuple(SHAPES) if FULL else (*CORE, "nested_branches", "switch", "loop")
+"""The shapes that behaviours are crossed with on this machine."""

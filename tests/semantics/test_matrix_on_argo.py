@@ -16,7 +16,7 @@ from argo_cluster import report
 from flow_argo import Argo
 from flow_checks import assert_as_reference
 from flow_reference import Reference
-from flow_shapes import CROSSED, SHAPES
+from flow_shapes import CORE, FULL, SHAPES
 from flow_target import Finished, until
 from flow_text import FlowText
 from hosts_lab import HostsLab, require_lab
@@ -24,8 +24,12 @@ from hosts_lab import HostsLab, require_lab
 pytestmark = pytest.mark.slow
 
 WriteFlow = Callable[..., Path]
-ALL = dict.fromkeys([*CROSSED, "switch_past", "foreach_none", "gang_in_branch", "loop_of_one_step", "loop_of_gang"])
-FEW = CROSSED if len(CROSSED) > 20 else ("gang_in_foreach", "loop_of_foreach")
+ALL = (
+    tuple(SHAPES)
+    if FULL
+    else (*CORE, "switch_past", "foreach_none", "gang_in_branch", "loop_of_one_step", "loop_of_gang")
+)
+FEW = tuple(SHAPES) if FULL else ("gang_in_foreach", "loop_of_foreach")
 
 
 @pytest.fixture(scope="session")

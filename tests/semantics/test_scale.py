@@ -78,10 +78,3 @@ def test_the_scheduler_needs_less_than_2_kb_a_task(target: Local, write_flow: Wr
     assert f"total {sum(n * n for n in range(10_000))} count 10000" in said
     a_task = (large - small) * 1024 / 9_900
     assert a_task < 2048, f"{a_task:.0f} bytes a task"
-
-
-def test_a_foreach_of_a_thousand(target: Local, write_flow: WriteFlow) -> None:
-    run = target.run(write_flow(WIDE), params={"width": 1000})
-    assert run.artifact("join", "total") == sum(n * n for n in range(1000))
-    assert len(run.done()) == 1003
-    assert run.artifact("work/999", "square") == 999 * 999

@@ -15,10 +15,9 @@ import test_resume as resume
 import test_retries as retries
 import test_shapes as shapes
 import time_limits
-from flow_shapes import CORE, CROSSED, SHAPES
+from flow_shapes import CORE, FULL, SHAPES
 
-FULL = len(CROSSED) > len(CORE)
-"""Whether FLOWC_MATRIX=full asks for every behaviour in every shape."""
+CROSSED = tuple(SHAPES) if FULL else CORE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("semantics-on-slurm")]
 
@@ -37,7 +36,7 @@ def cases() -> Iterator[Case]:
     for shape in SHAPES:
         yield Case(f"shape-{shape}", shapes.test_a_shape_runs_as_its_reference_says, {"shape": shape, "dsl": "flowc"})
     yield Case("all_ranks_at_once", shapes.test_all_ranks_of_a_gang_run_at_once, {})
-    for shape in SHAPES if FULL else CORE:
+    for shape in CROSSED:
         yield Case(f"fails_once-{shape}", retries.test_every_other_task_fails_once, {"shape": shape})
     failures = ["raise ValueError('rank')", "os._exit(9)", "os.kill(os.getpid(), 9)"]
     for shape in ("gang", "gang_in_foreach", "gang_in_branch", "loop_of_gang"):
@@ -56,7 +55,7 @@ def cases() -> Iterator[Case]:
             yield Case(f"crash-{crash}-{shape}", retries.test_a_crash_is_reported, choices)
     yield Case("retry_waits", retries.test_the_wait_between_retries_grows_by_its_factor, {})
     yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
-    for shape, victim in resume.PLACES if FULL else resume.PLACES[::3]:
+    for shape, victim in resume.PLACES if FULL else resume.PLACES[::4]:
         choices = {"shape": shape, "victim": victim}
         yield Case(f"resume-{shape}-{victim}", resume.test_resume_goes_on_where_the_run_failed, choices)
     yield Case("resume_from", resume.test_resume_of_a_good_run_from_a_step, {})
