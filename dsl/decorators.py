@@ -63,6 +63,8 @@ class Environment(Specification):
 class Checkpoint(Specification):
     """``current.checkpoint.save(path)``, ``.load()`` and ``.latest``: state that outlives an attempt of the step.
 
+    Each task has its own, and so has each rank of a gang.
+
     ``load_policy``: ``fresh`` loads only what this run saved, ``eager`` also what the run it was resumed from saved,
     ``none`` nothing unless asked.
     """

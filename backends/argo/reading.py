@@ -19,6 +19,9 @@ from ...compiler.plan import Plan, Step, Switch, code_digest
 from ...runtime import contract
 from ..base import Unfaithful, plan_among
 from ..bundle import content_digest, unpack
+from . import options
+from .container import secrets
+from .site import IMAGE
 from .verify import read_documents, verify_read
 from .verify_report import Report
 from .verify_yaml import load_all
@@ -122,7 +125,7 @@ def _problems(
     found += _pinned(bundle, spec, code, files)
     found += _parameters(plan, spec)
     found += _cron(plan, documents)
-    found += _templates(plan, spec)
+    found += _templates(plan, bundle, spec)
     return found
 
 
@@ -173,7 +176,7 @@ def _cron(plan: Plan, documents: list[dict[str, Any]]) -> Iterator[str]:
 # Templates -----------------------------------------------------------------------------------------------------------
 
 
-def _templates(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
+def _templates(plan: Plan, bundle: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
     by_name = {item["name"]: item for item in spec["templates"]}
     dags = {name: item["dag"]["tasks"] for name, item in by_name.items() if "dag" in item and name != spec["onExit"]}
     step_of: dict[str, str] = {}
@@ -189,7 +192,7 @@ def _templates(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
         if item is None:
             yield f"no template runs step {step.name}"
             continue
-        for problem in _template(plan, step, item):
+        for problem in [*_template(plan, step, item), *_needs(bundle, step, item)]:
             yield f"template {item['name']}: {problem}"
         if (step.catch is not None) != ((step.name, True) in seen):
             yield f"step {step.name} is caught in one place only"
@@ -302,3 +305,20 @@ def _template(plan: Plan, step: Step, item: Mapping[str, Any]) -> Iterator[str]:
         wanted = {"width"}
     if not gang and {each["name"] for each in item.get("outputs", {}).get("parameters", [])} != wanted:
         yield "it does not say what its step decides"
+
+
+def _needs(bundle: Mapping[str, Any], step: Step, item: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the step's pods get what it asks for."""
+    container = _container(item)
+    assert container is not None
+    image = options.given(step).get("image") or bundle.get("image") or IMAGE
+    if container["image"] != image:
+        yield f"its image is {container['image']}, not {image}"
+    resources = container.get("resources", {})
+    for name, wanted in (("requests", options.requests(step)), ("limits", options.limits(step))):
+        there = {each: str(amount) for each, amount in resources.get(name, {}).items()}
+        if there != wanted:
+            yield f"its {name} are {there or 'none'}, not {wanted or 'none'}"
+    named = [each["secretRef"]["name"] for each in container.get("envFrom", ())]
+    if named != secrets(step):
+        yield f"its secrets are {', '.join(named) or 'none'}"

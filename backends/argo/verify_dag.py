@@ -73,9 +73,7 @@ def _check_mixture(nodes: list[tuple[str, Node]], path: str, report: Report) -> 
         report.add(f"{path}.tasks", "the DAG has both depends and dependencies", "write depends everywhere")
 
 
-def _after(
-    node: Node, path: str, names: frozenset[str], repeated: frozenset[str], report: Report
-) -> tuple[str, ...]:
+def _after(node: Node, path: str, names: frozenset[str], repeated: frozenset[str], report: Report) -> tuple[str, ...]:
     """The tasks that a task waits for."""
     found = [(str(name), None) for name in report.sequence(node.get("dependencies"), f"{path}.dependencies")]
     place = f"{path}.{'dependencies' if found else 'depends'}"

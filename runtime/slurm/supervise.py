@@ -243,8 +243,8 @@ class Job:
             say(str(failure))
             if caught is None and failure.type == PREEMPTED and times and preempted < MAX_PREEMPTIONS:
                 self.journal.set_preempted(self.address, number)
-                if self.warned:
-                    self._start_anew("the job's time limit is near")
+                if self.warned or self._is_preempted():
+                    self._start_anew("the job's time limit is near" if self.warned else "the job is preempted")
                     return None
                 continue
             self.journal.set_failed(self.address, number)
@@ -308,6 +308,12 @@ class Job:
         if why == "":
             text = f"job {self.job} was cancelled from outside (scancel)"
             self._fail(Failure(address, attempt or 0, CANCELLED, text))
+        elif why == "TIME LIMIT" and self._is_preempted():
+            text = f"job {self.job} was preempted, and its partition's grace time is over"
+            if self.step.retry is not None and self.commands.requeue(self.job):
+                say(f"{text}; the task goes on in a new start of the job")
+            else:
+                self._fail(Failure(address, attempt or 0, PREEMPTED, text))
         elif why == "TIME LIMIT":
             text = f"job {self.job} reached its time limit; give the step more time"
             self._fail(Failure(address, attempt or 0, TIMEOUT, text))
@@ -316,6 +322,17 @@ class Job:
         else:
             text = f"job {self.job} was ended by Slurm: {(why or 'nobody says why').lower()}"
             self._fail(Failure(address, attempt or 0, LOST, text))
+
+    def _is_preempted(self) -> bool:
+        """Whether Slurm wants the job's nodes for another and waits for as long as the partition's GraceTime says.
+
+        It tells the steps of the job, not its script. What still runs when the time is over is requeued, or ended as if
+        it had reached its time limit: both were seen.
+        """
+        try:
+            return self.commands.show(self.job).get("PreemptTime", "None") != "None"
+        except SlurmError:
+            return False
 
     def _why_ended(self) -> tuple[Optional[str], bool]:
         """What Slurm ends the job for, empty where somebody cancelled it and None where it does not say; and whether it

@@ -102,7 +102,7 @@ def job_of(target: Slurm, run: str, key: str) -> str:
     return str(json.loads(file.read_text())["job"])
 
 
-def ended_in_a_hurry(target: Slurm, run: str, job: str) -> dict[str, Any]:
+def ended_in_a_hurry(target: Slurm, run: str, job: str, flow: str = "GangFlow") -> dict[str, Any]:
     """The end of a run, one job of which is put back into the queue: Slurm would let it wait there for two minutes."""
     hurried = 0.0
 
@@ -114,7 +114,7 @@ def ended_in_a_hurry(target: Slurm, run: str, job: str) -> dict[str, Any]:
             if time.monotonic() > hurried:
                 target.cluster.run(["scontrol", "update", f"jobid={job}", "starttime=now"])
                 hurried = 0.0
-        found = status(target, "GangFlow", run)
+        found = status(target, flow, run)
         return found["state"] != "running" and found
 
     found: dict[str, Any] = until(look, 280, "the run goes on", 2.0)

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,8 @@ PYTHON = sys.executable
 HEAVY = 240
 """Seconds that a run may take where a framework has to be loaded on a busy machine."""
 _FRAMEWORKS = ("torch", "tensorflow", "jax", "ray", "deepspeed", "distributed", "dask", "mpi4py")
+_MADE = re.compile(r"(failing|known|once|out|ready|saved|said|tried|up)(-.+)?")
+"""What the flows of the tests make beside themselves."""
 _NOT_OURS = {".keras"}
 """What Keras leaves in the home folder wherever it is imported."""
 
@@ -75,8 +78,10 @@ class GangLab:
         weakref.finalize(self, shutil.rmtree, self.scratch, True)  # of a test that failed
         self.flow = folder / "flow.py"
         self.flow.write_text(text)
-        for name, content in {"trouble.py": TROUBLE, **(files or {})}.items():
+        files = {"trouble.py": TROUBLE, **(files or {})}
+        for name, content in files.items():
             (folder / name).write_text(content)
+        self.beside = {"flow.py", "store", "home", "bare", "__pycache__", *files}
         self.name = "MatrixFlow"
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -231,6 +236,8 @@ class GangLab:
             time.sleep(0.05)
         assert self.processes() == []
         assert {path.name for path in self.home.iterdir()} <= _NOT_OURS
+        beside = {path.name for path in self.folder.iterdir()} - self.beside
+        assert not [name for name in beside if not _MADE.fullmatch(name)], beside
         left = sorted(path.name for path in self.scratch.rglob("*"))
         assert not left, left
         self.scratch.rmdir()

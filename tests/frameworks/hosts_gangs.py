@@ -62,7 +62,7 @@ class HostsGang(GangLab):
         return SecretsWatch(lambda: [Path(f"/proc/{host.init}/root/tmp") for host in self.lab.hosts])
 
     def assert_hosts_clean(self) -> None:
-        """No process, and no file in any host's /tmp."""
+        """No process, no file in any host's /tmp, and no shared memory."""
         for host in self.lab.hosts:
             # What has been killed is gone once the host's first process has reaped it.
             until = time.monotonic() + patient(2)
@@ -73,6 +73,8 @@ class HostsGang(GangLab):
             there = {folder.split("/")[0] for folder in self.lab.shared_in_tmp}
             left = [name for name in host.run(["ls", "-A", "/tmp"]).stdout.split() if name not in there]
             assert set(left) <= {self.lab.folder.name}, (host.name, left)
+            shared = host.run(["ls", "-A", "/dev/shm"]).stdout.split()
+            assert shared == [], (host.name, shared)
 
     def assert_nothing_left(self, watch: SecretsWatch | None = None) -> None:
         """The same, and no secret where it does not belong."""

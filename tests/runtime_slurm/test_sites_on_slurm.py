@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,21 +17,75 @@ from test_runs_on_slurm import FAN
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-def test_a_gang_that_slurm_preempts_goes_on_from_its_checkpoint(on_slurm: Slurm, slurm: Any) -> None:
-    file = write(on_slurm, GANG.replace("LIMIT", "00:10:00"))
+@contextmanager
+def preempting(slurm: Any, grace: int) -> Iterator[None]:
+    """Jobs of the partition ``other`` take the nodes of others, who have so many seconds to give them up."""
     with slurm.changed(PreemptType="preempt/partition_prio", PreemptMode="REQUEUE"):
         slurm.run(["scontrol", "update", "partitionname=other", "prioritytier=10"], check=True)
+        slurm.run(["scontrol", "update", "partitionname=main", f"gracetime={grace}"], check=True)
+        yield
+
+
+def preempt(slurm: Any) -> None:
+    """A job that needs all nodes, to its end."""
+    slurm.finish(slurm.sbatch("--partition=other", "--nodes=4", "--exclusive", "--wrap", "true"))
+
+
+@pytest.mark.parametrize("grace", [0, 20])
+def test_a_gang_that_slurm_preempts_goes_on_from_its_checkpoint(grace: int, on_slurm: Slurm, slurm: Any) -> None:
+    file = write(on_slurm, GANG.replace("LIMIT", "00:10:00"))
+    with preempting(slurm, grace):
         run = submitted(on_slurm, file, "--folder", str(on_slurm.folder), "--seconds", "6")
         until((on_slurm.folder / "at-3").exists, 60, "the gang never came that far")
         job = job_of(on_slurm, run, "train._")
-        slurm.finish(slurm.sbatch("--partition=other", "--nodes=4", "--exclusive", "--wrap", "true"))
+        preempt(slurm)
         assert slurm.details(job)["Restarts"] == "1"
         assert ended_in_a_hurry(on_slurm, run, job)["state"] == "done"
     view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
     assert view.artifact("join", "began_at") >= 2
     assert view.attempts("train/0") == [0, 1]
     (log,) = (view.folder / "slurm" / "logs").glob("*train*")
-    assert "preemption" in log.read_text()
+    assert ("preempt" if grace else "preemption") in log.read_text()
+
+
+PATIENT = """
+class PatientFlow(FlowSpec):
+    mark = Parameter("mark", default="")
+
+    RETRY
+    @step
+    def start(self):
+        if not os.path.exists(self.mark):
+            open(self.mark, "w").close()
+            time.sleep(60)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    PatientFlow()
+"""
+
+
+@pytest.mark.parametrize("retry", ["@retry(times=1, minutes_between_retries=0)", ""])
+def test_a_task_that_outlasts_its_grace_time_was_preempted(retry: str, on_slurm: Slurm, slurm: Any) -> None:
+    file = write(on_slurm, PATIENT.replace("RETRY", retry))
+    mark = on_slurm.folder / "mark"
+    with preempting(slurm, 2):
+        run = submitted(on_slurm, file, "--mark", str(mark))
+        until(mark.exists, 60, "the task never began")
+        job = job_of(on_slurm, run, "start._")
+        preempt(slurm)
+        if retry:
+            assert ended_in_a_hurry(on_slurm, run, job, "PatientFlow")["state"] == "done"
+        else:
+            failure = ended(on_slurm, "PatientFlow", run)["failure"]
+            assert failure["type"] in ("Preempted", "JobLost") and "preempt" in failure["message"], failure
+    view = RunView("PatientFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    assert view.attempts("start") == ([0, 1] if retry else [0])
 
 
 CONTAINED = """

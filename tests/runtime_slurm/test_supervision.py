@@ -42,7 +42,9 @@ PROGRAMS = {
     "sbatch": "echo 17",
     "squeue": "",
     "scancel": "",
-    "scontrol": 'case "$*" in *"show job"*) echo "JobId=4 JobState=RUNNING Requeue=$REQUEUE";; esac',
+    "scontrol": """case "$*" in
+*"show job"*) echo "JobId=4 JobState=RUNNING Requeue=$REQUEUE PreemptTime=$PREEMPTED";;
+esac""",
 }
 
 
@@ -76,6 +78,7 @@ class Supervised:
             "FLOWC_PREEMPT_GRACE": "1",
             "SLURM_JOB_ID": "4",
             "REQUEUE": "1",
+            "PREEMPTED": "None",
         }
 
     def start(self, **more: str) -> subprocess.Popen[str]:
@@ -223,6 +226,23 @@ def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: s
         assert job.failure["type"] == kind
     else:
         assert job.journal.ended is None and "may start again" in job.said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retry", ["", "@retry(times=1)"])
+def test_a_job_at_the_end_of_its_grace_time_was_preempted(retry: str, tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)", retry)
+    process = job.start(PREEMPTED="2024-01-01T00:00:00")
+    job.until_at_work()
+    with (tmp_path / "output").open("a") as output:
+        output.write("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO TIME LIMIT ***\n")
+    process.send_signal(signal.SIGTERM)
+    assert job.finish(process) == 1
+    assert job.calls.count("scontrol requeue 4") == bool(retry)
+    if retry:
+        assert job.journal.ended is None and "goes on in a new start of the job" in job.said
+    else:
+        assert job.failure["type"] == "Preempted" and "grace time is over" in job.failure["message"]
 
 
 def test_an_early_warning_gives_the_job_back_to_slurm(tmp_path: Path) -> None:

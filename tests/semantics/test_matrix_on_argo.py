@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,50 @@ def test_the_ranks_of_a_gang_in_order(target: Argo, write_flow: WriteFlow) -> No
 
 def test_checkpoints(target: Argo, write_flow: WriteFlow) -> None:
     currents.test_an_attempt_goes_on_from_the_checkpoint_of_the_one_before(target, write_flow)  # type: ignore[arg-type]
+
+
+# Gangs that cannot start ----------------------------------------------------------------------------------------------
+
+
+class Hurried(Argo):
+    """Manifests as they are, but for a deadline that nobody has to wait an hour for."""
+
+    hurry: tuple[str, str] = ("", "")
+
+    def compile(self, flow_file: Path, with_: Iterable[str], env: Mapping[str, str] | None) -> dict[str, bytes]:
+        made = super().compile(flow_file, with_, env)
+        text = made["workflow-template.yaml"].decode()
+        made["workflow-template.yaml"] = re.sub(*self.hurry, text).encode()
+        assert made["workflow-template.yaml"].decode() != text
+        return made
+
+
+@pytest.mark.parametrize(
+    ("trouble", "deadline"),
+    # That of a Job is a number within the text of the JobSet, that of a template a text.
+    [
+        ("held", (r"activeDeadlineSeconds: \d+", "activeDeadlineSeconds: 2")),
+        ("refused", (r"activeDeadlineSeconds: ['\"]\d+['\"]", "activeDeadlineSeconds: '2'")),
+    ],
+)
+def test_a_gang_whose_job_cannot_start_ends_the_run(
+    trouble: str, deadline: tuple[str, str], tmp_path: Path, compiled: Path, write_flow: WriteFlow
+) -> None:
+    require_lab()
+    target = Hurried(tmp_path, compiled)
+    target.hurry = deadline
+    file = write_flow(FlowText(SHAPES["gang"]).text())
+    with target.workflow(file) as (cluster, workflow):
+        cluster.place.trouble_of_jobs = trouble
+        cluster.ended(workflow)
+        assert workflow.root.phase == "Failed" and workflow.exit is not None, report(workflow)
+        assert workflow.exit.phase == "Succeeded", report(workflow)
+        # A JobSet without a Job would be there for ever.
+        assert cluster.running() == []
+        assert [jobset.deleted or jobset.terminal == "Failed" for jobset in cluster.jobsets] == [True]
+        view = target.view(workflow, file, None, Finished(1, "", report(workflow)))
+    assert view.status["state"] == "failed", view.status
+    assert "train" in str(view.status["failure"]), view.status
 
 
 # Resuming and interrupting --------------------------------------------------------------------------------------------

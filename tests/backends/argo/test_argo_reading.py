@@ -31,6 +31,8 @@ class MyFlow(FlowSpec):
         self.next({"left": self.left, "right": self.right, "past": self.meet}, condition="way")
 
     @environment(vars={"A": "b"})
+    @kubernetes(memory=2048)
+    @secrets(sources=["token"])
     @retry(times=2)
     @timeout(minutes=2)
     @step
@@ -139,6 +141,18 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "no rounds": (
         lambda spec: env(spec, "join").remove({"name": "FLOWC_ROUND", "value": "auto"}), "rounds are not counted"
     ),
+    "another image": (
+        lambda spec: templates(spec)["left"]["container"].update(image="other:1"), "its image is other:1, not python:"
+    ),
+    "less memory": (
+        lambda spec: templates(spec)["left"]["container"]["resources"]["requests"].update(memory="1Mi"),
+        "its requests are .*'memory': '1Mi'.*, not .*'memory': '2048Mi'",
+    ),
+    "a GPU that nobody asked for": (
+        lambda spec: templates(spec)["left"]["container"]["resources"].update(limits={"nvidia.com/gpu": "1"}),
+        "its limits are .*, not none",
+    ),
+    "no secrets": (lambda spec: templates(spec)["left"]["container"].pop("envFrom"), "its secrets are none"),
     "a decision that is not told": (lambda spec: templates(spec)["meet"].pop("outputs"), "does not say what"),
     "another default": (lambda spec: spec["arguments"]["parameters"][0].update(value="3"), "default of parameter n"),
     "a parameter more": (

@@ -129,6 +129,11 @@ class JobSet:
 
     def _once(self) -> bool:
         """All pods once; whether all went well."""
+        if self._place.trouble_of_jobs:
+            # A Job counts its time from its start, whatever its pods do. Where there is none, nothing ever ends.
+            held = self._place.trouble_of_jobs == "held"
+            self._deleted.wait(self._job["activeDeadlineSeconds"] if held else None)
+            return False
         if self._hosts is None:
             return self._started(None)
         with self._hosts.take(self.size) as hosts:

@@ -90,6 +90,9 @@ class Place:
     held_images: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Images whose pods do not start: the reason and the message that Kubernetes gives."""
     held_pods: list[HeldPod] = field(default_factory=list)
+    trouble_of_jobs: str = ""
+    """What is wrong with the Jobs of JobSets: ``held`` where no pod of theirs can start, ``refused`` where the API
+    server takes none."""
 
     def claim(self, name: str) -> Path:
         """The folder of a PersistentVolumeClaim."""
