@@ -48,7 +48,7 @@ def extensions(site: Site) -> Iterator[dict[str, str]]:
     own = None if VARIABLE in os.environ else os.path.join(site.folder, "torch-extensions")
     first = environment.neighbours(gang)[0]
     keeps = own is not None and gang.rank == first
-    store = _store() if keeps else None
+    store = own_store() if keeps else None
     before: dict[str, int] = {}
     if own is not None and keeps:
         os.mkdir(own, 0o700)
@@ -65,14 +65,14 @@ def extensions(site: Site) -> Iterator[dict[str, str]]:
 
 def is_compiled(name: str) -> bool:
     """Whether an operator lies ready on this machine, so that nothing has to be compiled for it."""
-    store = os.environ.get(VARIABLE) or _store()
+    store = os.environ.get(VARIABLE) or own_store()
     try:
         return store is not None and name in _compiled(store)
     except OSError:
         return False
 
 
-def _store() -> Optional[str]:
+def own_store() -> Optional[str]:
     """This user's store for this machine and these versions; None where there can be none."""
     if fcntl is None:
         return None

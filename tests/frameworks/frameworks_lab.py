@@ -33,7 +33,7 @@ PYTHON = sys.executable
 HEAVY = 240
 """Seconds that a run may take where a framework has to be loaded on a busy machine."""
 _FRAMEWORKS = ("torch", "tensorflow", "jax", "ray", "deepspeed", "distributed", "dask", "mpi4py")
-_MADE = re.compile(r"(failing|known|once|out|ready|saved|said|tried|up)(-.+)?")
+_MADE = re.compile(r"(certificate|failing|key|known|once|out|ready|saved|said|tried|up)([-.0-9].*)?")
 """What the flows of the tests make beside themselves."""
 _NOT_OURS = {".keras"}
 """What Keras leaves in the home folder wherever it is imported."""

@@ -221,7 +221,7 @@ def test_what_a_killed_process_had_at_a_short_path_goes_too(tmp_path: Path, monk
 
 def test_folders_that_are_made_and_removed_at_once_are_not_in_each_other_s_way(tmp_path: Path) -> None:
     def take_and_leave() -> int:
-        for number in range(200):
+        for number in range(50):
             with scratch_folder(str(tmp_path)) as folder:
                 Path(folder, str(number)).touch()
         return 0
