@@ -36,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     decorators.placed_right,
     decorators.not_repeated,
     decorators.not_in_conflict,
+    decorators.needs_agree,
     decorators.not_lost,
     decorators.catch_knows_the_way_on,
     decorators.step_options_are_known,

@@ -117,7 +117,8 @@ DECORATORS: tuple[Code, ...] = (
     entry(
         "FC209", "Two decorators that exclude each other",
         """A gang is formed by one framework, and the packages of a step are set up by one package manager.
-        @kubernetes, @batch and @slurm do not exclude each other: each holds the settings of its own target.""",
+        @kubernetes, @batch and @slurm do not exclude each other: each holds the settings of its own target. Where two
+        of them ask for different amounts of one thing, a warning says so (FC218).""",
         """
         @step
         def start(self):
@@ -305,5 +306,18 @@ DECORATORS: tuple[Code, ...] = (
         """Options become part of manifests, so they are text, numbers, True, False, None, and lists and dictionaries
         of them.""",
         _around("@secrets(sources=[object()])", _HERE), _around('@secrets(sources=["database"])'),
+    ),
+    entry(
+        "FC218", "Two compute decorators that disagree",
+        """What a step needs seldom depends on where it runs, so one of the two is probably out of date. This is a
+        warning: nodes may differ, and then both are right.""",
+        """
+        @kubernetes(memory=4096)
+        @batch(memory=8192)  # <--
+        @step
+        def start(self):
+            self.next(self.end)
+        """,
+        _around("@resources(memory=8192)"),
     ),
 )  # fmt: skip

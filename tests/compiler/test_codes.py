@@ -16,7 +16,7 @@ from flowc.compiler.diagnostics_page import page
 
 Writer = Callable[..., Path]
 EXAMPLES = [item for item in CODES.values() if item.form == "flow"]
-MILD = {"FC307": Severity.WARNING, "FC309": Severity.WARNING, "FC406": Severity.WARNING, "FC407": Severity.WARNING}
+MILD = dict.fromkeys(("FC218", "FC307", "FC309", "FC406", "FC407"), Severity.WARNING)
 # Limits that no target has at present.
 NARROWER: dict[str, dict[str, Any]] = {
     "FC401": {"frameworks": frozenset({"parallel"})},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flowc.compiler import compile_flow
 from flowc.compiler.codes.code import whole_flow
+from flowc.compiler.diagnostics import Severity
 
 Writer = Callable[..., Path]
 
@@ -351,7 +352,8 @@ LEGAL: dict[str, str] = {
     + GANG,
     "parallel beside a framework": start("self.next(self.train, num_parallel=2)")
     + GANG.replace("@parallel", "@parallel\n@torchrun"),
-    "settings for all targets": "@kubernetes(cpu=1)\n@batch(cpu=2)\n@slurm(partition='x')\n"
+    "settings for all targets": "@kubernetes(cpu=1, memory='4Gi', gpu=1)\n@batch(cpu='1', memory=4096)\n"
+    + "@slurm(partition='x')\n"
     + start("self.next(self.end)"),
     "repeatable decorators": "@secrets(sources=['a'])\n@secrets(sources=['b'])\n" + start("self.next(self.end)"),
     "catch on a static split": "@catch\n"
@@ -434,3 +436,21 @@ def test_names_of_steps_have_an_end(write_flow: Writer) -> None:
     (item,) = compile_flow(str(write_flow(flow("a" * 101), name="too_long.py"))).diagnostics
     assert (item.code, item.help) == ("FC135", "take a shorter name") and item.span is not None and item.span.line == 7
     assert item.message == "the name of a step has at most 100 characters, and this one has 101"
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "batch", "told"),
+    [
+        ("cpu=2", "cpu=4", ["cpu=2 in @kubernetes and for cpu=4 in @batch"]),
+        ("gpu=1, shared_memory='1Gi'", "gpu=2, shared_memory=1000", ["gpu=1", "shared_memory='1Gi'"]),
+        ("memory='4Gi', cpu='500m'", "memory=4096, cpu=0.5", []),
+        ("cpu=2", "memory=4096", []),
+        ("cpu='many'", "cpu=4", []),
+    ],
+)
+def test_compute_decorators_that_disagree(kubernetes: str, batch: str, told: list[str], write_flow: Writer) -> None:
+    text = whole_flow(f"@kubernetes({kubernetes})\n@batch({batch})\n" + start("self.next(self.end)"))
+    result = compile_flow(str(write_flow(text)))
+    found = [d for d in result.diagnostics if d.code == "FC218"]
+    assert len(found) == len(told) and all(words in d.message for d, words in zip(found, told))
+    assert all(d.severity is Severity.WARNING and "@resources(" in d.help for d in found)
