@@ -29,7 +29,7 @@ demo: $(READY)
 # The frameworks are installed while the code is looked at.
 test: $(READY)
 	@$(MAKE) --no-print-directory -j 2 lint $(FRAMEWORKS)
-	$(BIN)/pytest -n $(JOBS) tests
+	$(BIN)/python tests/run_all.py -n $(JOBS)
 
 # Everything but the tests marked slow.
 test-fast: $(READY)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from framework_rows import Row
 from frameworks_lab import HEAVY, PYTHON, GangLab, patient
 from hosts_lab import HostsLab
 from secrets_watch import SecretsWatch
+
+_LAST_OF_LOGS = """find /tmp -path '*/logs/*' -type f -size +0 -exec sh -c 'echo "$0:"; tail -n 5 "$0"' {} ';'"""
+"""Ray's, which it writes nowhere else."""
 
 
 class HostsGang(GangLab):
@@ -50,6 +56,20 @@ class HostsGang(GangLab):
         """All ranks of the gang; ``variables`` are those of single hosts."""
         common = {"FLOWC_ATTEMPT": str(attempt)}
         return [self.task(rank, {**common, **(variables or {}).get(rank, {})}, **options) for rank in range(self.size)]
+
+    def wait_until_up(self, processes: list[subprocess.Popen[str]]) -> None:
+        """Until the body of a gang that waits has begun; what the ranks said and what still runs, where it does not."""
+        deadline = time.monotonic() + HEAVY / 2
+        while not self.mark_of_failure().exists():
+            if time.monotonic() > deadline or any(each.poll() is not None for each in processes):
+                logs = [host.run(["sh", "-c", _LAST_OF_LOGS]).stdout for host in self.lab.hosts]
+                running = {pid: command for host in self.lab.hosts for pid, command in host.commands().items()}
+                for pid in running:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                self.finish(processes)
+                raise AssertionError(f"it did not come up: {self.said}; there ran {running.values()}; logs: {logs}")
+            time.sleep(0.1)
 
     def finish(self, processes: list[subprocess.Popen[str]]) -> list[int]:
         """Their exit codes; what they said is kept."""

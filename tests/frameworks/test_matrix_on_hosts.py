@@ -88,10 +88,7 @@ def test_a_partition_ends_the_processes_on_both_sides() -> None:
         for name, gang in gangs.items():
             # Side by side they wait for a sign of life, but on two cores they would not all come up in time.
             processes[name] = gang.ranks()
-            deadline = time.monotonic() + HEAVY / 2
-            while not gang.mark_of_failure().exists():
-                assert time.monotonic() < deadline and all(each.poll() is None for each in processes[name]), name
-                time.sleep(0.1)
+            gang.wait_until_up(processes[name])
         lab.partition(1)
         began = time.monotonic()
         for name, gang in gangs.items():
