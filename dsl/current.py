@@ -36,6 +36,10 @@ class ParallelInfo(NamedTuple):
         """Give every rank the values of all ranks, in rank order."""
         raise self._no_gang("allgather")
 
+    def __reduce__(self) -> Any:
+        # The facts can be kept as an artifact, a gang that is behind them cannot.
+        return ParallelInfo, tuple(self)
+
     def _no_gang(self, what: str) -> FlowcError:
         return FlowcError(f"current.parallel.{what} works only in a rank of a gang that has formed")
 

@@ -37,9 +37,7 @@ def scratch_folder(root: Optional[str] = None) -> Iterator[str]:
     """
     root = root or tempfile.gettempdir()
     os.makedirs(root, exist_ok=True)
-    roots = dict.fromkeys([root, SHORT])
-    for each in roots:
-        remove_abandoned(each)
+    remove_abandoned(root)
     while True:
         folder = tempfile.mkdtemp(prefix=_prefix(), dir=root)
         # In the moment before it is locked another rank may take it for abandoned.
@@ -56,7 +54,8 @@ def scratch_folder(root: Optional[str] = None) -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-        for each in roots:
+        # What a killed process of this rank had at a short path is abandoned now, too.
+        for each in {root, SHORT}:
             remove_abandoned(each)
 
 

@@ -1,9 +1,11 @@
 from pathlib import Path
 
-from flowc import FlowSpec, current, step, torchrun
+from flowc import FlowSpec, Parameter, current, step, torchrun
 
 
 class TorchrunGang(FlowSpec):
+    script = Parameter("script", default="all_reduce.py")
+
     @step
     def start(self):
         self.next(self.train, num_parallel=2)
@@ -11,7 +13,7 @@ class TorchrunGang(FlowSpec):
     @torchrun
     @step
     def train(self):
-        current.torch.run(entrypoint=str(Path(__file__).with_name("all_reduce.py")), nproc_per_node=1)
+        current.torch.run(entrypoint=str(Path(__file__).with_name(self.script)), nproc_per_node=1)
         self.next(self.join)
 
     @step

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...dsl.declarations import declared_on
 from ..diagnostics import Diagnostic, Severity, did_you_mean
 from ..flow_source import stray_declarations
-from ..quantities import BadQuantity, cores, count, mebibytes
 from .flow import Flow
 
 
@@ -62,32 +61,33 @@ def not_in_conflict(flow: Flow) -> Iterator[Diagnostic]:
                 yield Diagnostic("FC209", message, use.span, f"keep one: {why}")
 
 
-_NEEDS: Mapping[str, Callable[[Any], float]] = {
-    "cpu": cores,
-    "gpu": count,
-    "memory": mebibytes,
-    "shared_memory": mebibytes,
-}
-
-
 def needs_agree(flow: Flow) -> Iterator[Diagnostic]:
     """FC218, a warning: what a step needs is the same on every target."""
     for item in flow.source.steps.values():
         uses = [use for use in item.decorators if use.label in ("kubernetes", "batch")]
         for first, second in zip(uses, uses[1:]):
-            for name, read in _NEEDS.items():
-                written = first.declared.given.get(name), second.declared.given.get(name)
-                if not all(isinstance(value, (int, float, str)) for value in written):
-                    continue  # one says nothing of it, or a config says it
-                try:
-                    one, other = map(read, written)
-                except BadQuantity:
-                    continue  # FC204 says so
-                if one != other:
-                    message = f"step {item.name!r} asks for {name}={written[0]!r} in @{first.label} and for "
-                    message += f"{name}={written[1]!r} in @{second.label}"
-                    tip = f"say it once, in @resources({name}=), unless the targets are to differ"
-                    yield Diagnostic("FC218", message, second.span, tip, Severity.WARNING)
+            for name, one, other in _differences(first.declared.given, second.declared.given):
+                message = f"step {item.name!r} asks for {name}={one!r} in @{first.label} and for "
+                message += f"{name}={other!r} in @{second.label}"
+                tip = f"say it once, in @resources({name}=), unless the targets are to differ"
+                yield Diagnostic("FC218", message, second.span, tip, Severity.WARNING)
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The amounts that both name and that are not the same, as they are written."""
+    # Only a flow that has two compute decorators on one step pays for this.
+    from ..quantities import BadQuantity, cores, count, mebibytes
+
+    kinds = {"cpu": cores, "gpu": count, "memory": mebibytes, "shared_memory": mebibytes}
+    for name, read in kinds.items():
+        one, other = first.get(name), second.get(name)
+        if not isinstance(one, (int, float, str)) or not isinstance(other, (int, float, str)):
+            continue  # one says nothing of it, or a config says it
+        try:
+            if read(one) != read(other):
+                yield name, one, other
+        except BadQuantity:
+            pass  # FC204 says so
 
 
 def not_lost(flow: Flow) -> Iterator[Diagnostic]:

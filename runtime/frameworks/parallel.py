@@ -17,10 +17,6 @@ class FormedParallel(ParallelInfo):
 
     gang: GangHandle
 
-    def __reduce__(self) -> Any:
-        # The facts can be kept as an artifact, the gang cannot.
-        return ParallelInfo, tuple(self)
-
     def barrier(self) -> None:
         self.gang.barrier()
 
@@ -36,9 +32,6 @@ class FormedParallel(ParallelInfo):
 
 class ControlParallel(ParallelInfo):
     """``current.parallel`` where the body runs on the control rank alone: the facts, and nobody to meet."""
-
-    def __reduce__(self) -> Any:
-        return ParallelInfo, tuple(self)
 
     def _no_gang(self, what: str) -> FlowcError:
         return FlowcError(

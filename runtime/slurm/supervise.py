@@ -40,6 +40,7 @@ _PARENTS = 8.0
 """Seconds within which the records of the tasks before must show on this machine; shared folders are not instant."""
 
 _REASON = 1.0
+_NEAR_LIMIT = "the job's time limit is near"
 
 
 def supervise(step: str, command: Sequence[str], commands: Optional[Commands] = None) -> int:
@@ -243,14 +244,15 @@ class Job:
             say(str(failure))
             if caught is None and failure.type == PREEMPTED and times and preempted < MAX_PREEMPTIONS:
                 self.journal.set_preempted(self.address, number)
-                if self.warned or self._is_preempted():
-                    self._start_anew("the job's time limit is near" if self.warned else "the job is preempted")
+                why = _NEAR_LIMIT if self.warned else "the job is preempted" if self._is_preempted() else ""
+                if why:
+                    self._start_anew(why)
                     return None
                 continue
             self.journal.set_failed(self.address, number)
             if caught is None and left and (self.warned or failure.type == RANK_LOST):
                 # In this allocation there is no time for another attempt, or no node in the place of the lost one.
-                self._start_anew("the job's time limit is near" if self.warned else "a rank was lost")
+                self._start_anew(_NEAR_LIMIT if self.warned else "a rank was lost")
                 return None
             if caught is None and left:
                 assert retry is not None

@@ -132,6 +132,11 @@ class GangLab:
         """The environment of one rank of its gang."""
         return self.of_run(FLOWC_GANG_SIZE=str(size), FLOWC_GANG_RANK=str(rank), **more)
 
+    def rank_0_alone(self, **more: str) -> subprocess.CompletedProcess[str]:
+        """The control rank of a gang of 2 whose other rank never starts, to its end."""
+        words = [PYTHON, "-m", "flowc.runtime", "step", "work", "--index", "0"]
+        return subprocess.run(words, env=self.of_rank(0, 2, **more), capture_output=True, text=True, timeout=60)
+
     def bare(self) -> str:
         """A value of PYTHONPATH with which Python finds no framework, as in a bare image."""
         folder = self.folder / "bare"

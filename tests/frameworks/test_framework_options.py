@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from flowc.runtime.frameworks.base import Site
 from flowc.runtime.frameworks.standby import Command
 from framework_rows import Row
 from framework_rows_control import RAY
-from frameworks_lab import PYTHON, GangLab, require
+from frameworks_lab import GangLab, require
 from test_environment import HERE, OneHost
 
 
@@ -27,8 +26,7 @@ def test_a_gang_must_have_formed_in_the_time_that_its_decorator_gives(decorator:
     require(row)
     gang = GangLab(tmp_path, row.flow(), row.files)
     gang.create_run()
-    words = [PYTHON, "-m", "flowc.runtime", "step", "work", "--index", "0"]
-    done = subprocess.run(words, env=gang.of_rank(0, 2), capture_output=True, text=True, timeout=60)
+    done = gang.rank_0_alone()
     assert done.returncode == 69 and "rank 1" in done.stderr and "1 s" in done.stderr, done.stderr
     gang.assert_clean(done.stdout, done.stderr)
 

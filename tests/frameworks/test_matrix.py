@@ -5,13 +5,12 @@ In the same runs: how soon the failure is told, and whether anything secret coul
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 from framework_rows import ROWS as OWN_ROWS
 from framework_rows_control import CONTROL_ROWS
-from frameworks_lab import HEAVY, PYTHON, GangLab, patient, require
+from frameworks_lab import HEAVY, GangLab, patient, require
 
 ROWS = {**OWN_ROWS, **CONTROL_ROWS}
 NAMES = [name if name == "parallel" else pytest.param(name, marks=pytest.mark.slow) for name in ROWS]
@@ -76,9 +75,7 @@ def test_more_ranks(name: str, size: int, tmp_path: Path) -> None:
 def test_a_rank_that_never_starts_is_named(name: str, tmp_path: Path) -> None:
     gang = lab(name, tmp_path)
     gang.create_run()
-    env = gang.of_rank(0, 2, FLOWC_GANG_TIMEOUT="0.5")
-    words = [PYTHON, "-m", "flowc.runtime", "step", "work", "--index", "0"]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+    done = gang.rank_0_alone(FLOWC_GANG_TIMEOUT="0.5")
     assert done.returncode == 69
     assert done.stderr.count("rank 1") == 1 and "0.5 s" in done.stderr, done.stderr
     gang.assert_clean(done.stdout, done.stderr)
