@@ -55,6 +55,9 @@ GANG_RANK = "FLOWC_GANG_RANK"
 GANG_MAIN = "FLOWC_GANG_MAIN"
 """Host name or IP address of the control rank."""
 
+GANG_MARK = "FLOWC_GANG_MARK"
+"""Set by flowc for what a rank starts: tells its processes from all others on the host."""
+
 GANG_PORT = "FLOWC_GANG_PORT"
 """TCP port on the control rank at which the gang forms; 0 or unset: one that every rank works out from run, address and
 attempt. If it is taken, the next of a fixed row is."""

@@ -17,6 +17,7 @@ from typing import Any, Optional
 from .. import contract, processes
 from .body import Body, BodyCode
 from .failure import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangFailure, GangResult, signal_name
+from .guard import Guard
 from .handle import Member
 from .loop import Loop
 from .membership import Membership
@@ -88,6 +89,8 @@ class Supervisor:
         self._hurry: Optional[float] = None
         self._signals: Optional[processes.Signals] = None
         self._others: frozenset[int] = frozenset()
+        self._guarded = True
+        self._guard: Optional[Guard] = None
 
     def run(self) -> GangResult:
         """Form the gang, run the body, and give the outcome once everything of this rank is gone.
@@ -101,6 +104,8 @@ class Supervisor:
             raise RuntimeError("a rank is supervised in the main thread of a process: signals come nowhere else")
         self._others = frozenset(processes.children())
         adopted = processes.adopts_orphans()
+        # Who has told this process so ends all that is left of it.
+        self._guarded = not adopted
         processes.adopt_orphans()
         numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *self.setting.early_warnings}
         self._signals = processes.Signals(numbers)
@@ -115,6 +120,8 @@ class Supervisor:
             if self.body is not None:
                 self.body.close()
             self._kill_now()
+            if self._guard is not None:
+                self._guard.dismiss()
             self.loop.close()
             self._signals.restore()
             processes.adopt_orphans(adopted)
@@ -126,7 +133,9 @@ class Supervisor:
         if self.setting.formed is not None:
             self.setting.formed(members)
         assert self._signals is not None
+        mark = os.urandom(8).hex()
         environment = {
+            contract.GANG_MARK: mark,
             contract.GANG_SIZE: str(self.size),
             contract.GANG_RANK: str(self.rank),
             contract.GANG_MAIN: members[0].address,
@@ -142,6 +151,9 @@ class Supervisor:
             signals=self._signals,
             on_frame=self._from_body,
         )
+        if self._guarded:
+            self._guard = Guard(mark, self.body.pid, self.in_child)
+            self._others |= {self._guard.pid}
 
     def end_body(self, grace: float) -> None:
         """SIGTERM now, SIGKILL for it and all its descendants after the grace; :meth:`body_finished` follows."""

@@ -25,6 +25,7 @@ _TASKS_OWN = frozenset(
         contract.ATTEMPT,
         contract.CAUGHT,
         contract.GANG_MAIN,
+        contract.GANG_MARK,
         contract.GANG_PORT,
         contract.GANG_RANK,
         contract.GANG_SIZE,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 from frameworks_lab import HEAVY, PYTHON, GangLab, patient, require
 from hosts_gangs import HostsGang
 from hosts_lab import HostsLab, require_lab
+from lab_processes import children
 from test_matrix import KEYS, NAMES, ROWS, TOLD_WITHIN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * HEAVY)]
@@ -79,25 +83,50 @@ def test_a_laptop_that_misnames_itself_and_its_user_runs_it(name: str) -> None:
 def test_a_partition_ends_the_processes_on_both_sides() -> None:
     # Whether ranks are lost, flowc's supervisors decide. These have processes of each kind to end: in the ranks
     # themselves, launched on every node, started from one node through an agent, and daemons.
-    names = ("parallel", "torchrun", "mpi", "dask", "ray")
-    for name in names:
-        require(ROWS[name])
     with HostsLab(2) as lab:
-        gangs = {name: HostsGang(lab, ROWS[name], what="wait") for name in names}
-        processes = {}
-        for name, gang in gangs.items():
-            # Side by side they wait for a sign of life, but on two cores they would not all come up in time.
-            processes[name] = gang.ranks()
-            gang.wait_until_up(processes[name])
+        gangs = waiting(lab, "parallel", "torchrun", "mpi", "dask")
         lab.partition(1)
         began = time.monotonic()
-        for name, gang in gangs.items():
-            assert gang.finish(processes[name]) == [70, 70], gang.said
+        for name, (gang, processes) in gangs.items():
+            assert gang.finish(processes) == [70, 70], gang.said
             assert "rank 1 on host node1 was lost: no sign of life" in gang.said[0], name
             assert "was lost" in gang.said[1], name
         assert time.monotonic() - began < patient(20)
-        for gang in gangs.values():
+        for gang, _ in gangs.values():
             gang.assert_nothing_left()
+
+
+def waiting(lab: HostsLab, *names: str) -> dict[str, tuple[HostsGang, list[subprocess.Popen[str]]]]:
+    """Gangs of several frameworks whose steps wait, and their ranks."""
+    gangs = {}
+    for name in names:
+        require(ROWS[name])
+        gang = HostsGang(lab, ROWS[name], what="wait")
+        # Side by side they wait for a sign of life, but on two cores they would not all come up in time.
+        processes = gang.ranks()
+        gang.wait_until_up(processes)
+        gangs[name] = gang, processes
+    return gangs
+
+
+def test_a_control_rank_whose_supervisor_is_killed_takes_all_with_it() -> None:
+    with HostsLab(2) as lab:
+        gangs = waiting(lab, "deepspeed", "ray", "dask")
+        began = time.monotonic()
+        for _, (control, _) in gangs.values():
+            (supervisor,) = children(control.pid)
+            os.kill(supervisor, signal.SIGKILL)
+        for name, (gang, processes) in gangs.items():
+            codes = gang.finish(processes)
+            assert codes == [-signal.SIGKILL, 70], gang.said
+            assert "rank 0 on host node0 was lost" in gang.said[1], name
+        while running := [command for host in lab.hosts for command in host.processes()]:
+            assert time.monotonic() - began < patient(20), running
+            time.sleep(0.1)
+        # What the killed ranks had in their folders goes with the next one that ends on the host.
+        gang = HostsGang(lab, ROWS["parallel"])
+        assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        gang.assert_nothing_left()
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if 4 in row.sizes])

@@ -1,0 +1,97 @@
+"""What ends a rank's programs where its supervisor has been killed, and no scheduler does.
+
+The kernel kills the body with its supervisor, but not what the body has started: Ray's and Dask's daemons or
+DeepSpeed's launcher would go on for ever. Slurm's steps, a pod and the local backend end all of a rank's processes
+themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+from .. import contract, processes
+
+_PATIENCE = 10.0
+"""Seconds in which what is being killed has to be gone."""
+_POLL = 0.01
+
+
+class Guard:
+    """A process that waits for the end of this one; to be made right after the body.
+
+    Parameters
+    ----------
+    mark : str
+        What the variable ``FLOWC_GANG_MARK`` is in the environment of every program of the rank, and of no other.
+    session : int
+        The session of the body, for what it has forked.
+    in_child : callable
+        Gives up, in the forked process, what is this process's alone.
+    """
+
+    def __init__(self, mark: str, session: int, in_child: Callable[[], None]) -> None:
+        source, self._alive = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._alive)
+                in_child()
+                _close_all_but(source)
+                if not os.read(source, 1):
+                    _kill_all(f"{contract.GANG_MARK}={mark}".encode(), session)
+            finally:
+                os._exit(0)
+        os.close(source)
+
+    def dismiss(self) -> None:
+        """There is nothing left to guard."""
+        try:
+            os.write(self._alive, b".")
+        except BrokenPipeError:
+            pass  # somebody killed it
+        os.close(self._alive)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass
+
+
+def _close_all_but(descriptor: int) -> None:
+    # Whoever reads what the supervisor wrote, or is connected to it, shall see that it has ended.
+    for name in os.listdir("/dev/fd"):
+        if int(name) != descriptor:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass
+
+
+def _kill_all(mark: bytes, session: int) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        found = list(_marked(mark, session))
+        if not found:
+            return
+        for pid in found:
+            processes.signal_process(pid, signal.SIGKILL)
+        time.sleep(_POLL)
+
+
+def _marked(mark: bytes, session: int) -> Iterator[int]:
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return
+    for name in filter(str.isdigit, names):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, _, _, own_session = file.read().rpartition(b")")[2].split()[:4]
+            with open(f"/proc/{name}/environ", "rb") as file:
+                variables = file.read().split(b"\0")
+        except (OSError, ValueError):
+            continue
+        if state not in (b"Z", b"X") and (int(own_session) == session or mark in variables):
+            yield int(name)
