@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from flowc.runtime.frameworks import scripts, torchrun
 from flowc.runtime.frameworks.base import FrameworkMissing, Site
 from framework_rows import Row
 from frameworks_lab import HEAVY, GangLab, require
+from hosts_gangs import HostsGang
+from hosts_lab import HostsLab, require_lab
 from test_environment import HERE, OneHost
 
 FRAMEWORK = torchrun.FRAMEWORK
@@ -105,21 +108,30 @@ def test_a_script_is_looked_for_beside_the_flow(tmp_path: Path, monkeypatch: pyt
 
 
 WORDS = ["--", "it's", 'a "quote"', "two words", "$HOME", "", "--l", "x\ny", "*", "--flag"]
-ROW = Row(
-    "torchrun",
-    f"""
-    words = {WORDS!r}
+SAID = """
+    words = {words!r}
     def said(name):
         import json
         return [json.loads(line) for line in open(self.file(f"said-{{rank}}-{{name}}"))]
     def name(text):
         return {{"entrypoint_args": [self.file(f"said-{{rank}}-{{text}}"), *words]}}
-    current.torch.run("say.py", **name("list"))
-    current.torch.run("say.py", {{"-v": True, "a_b": "it's", "no": None, "l": [1, 2]}}, nproc_per_node=1)
+"""
+OLD_AND_RESTART = """
     current.torch.launch("say.py", **name("old"), nproc_per_node=1)
-    current.torch.run("restart.py", [self.file(f"said-{{rank}}-restart")],
-                      torchrun_args={{"max_restarts": 10, "nnodes": "1:2"}}, nproc_per_node=1)
-    self.value = {{text: said(text) for text in ("list", "old", "restart")}}
+    current.torch.run("restart.py", [self.file(f"said-{rank}-restart")],
+                      torchrun_args={"max_restarts": 10, "nnodes": "1:2"}, nproc_per_node=1)
+    self.value = {text: said(text) for text in ("old", "restart")}
+"""
+ROW = Row(
+    "torchrun",
+    SAID.format(words=WORDS)
+    + """
+    current.torch.run("say.py", **name("list"))
+    current.torch.run("say.py", {"-v": True, "a_b": "it's", "no": None, "l": [1, 2]}, nproc_per_node=1)
+    """
+    + OLD_AND_RESTART
+    + """
+    self.value["list"] = said("list")
     self.options = said("options")
     """,
     lambda size: [],
@@ -164,3 +176,19 @@ def test_several_runs_in_one_step_get_their_arguments_exactly(tmp_path: Path) ->
         options = gang.artifact(f"work/{rank}", "options")
         assert options == [[rank, 2, False, ["-v", "--a_b", "it's", "--l", "1", "2"]]]
     gang.assert_clean(said)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * HEAVY)
+def test_the_old_launcher_restarts_and_elastic_nodes_work_over_hosts() -> None:
+    row = replace(ROW, body=SAID.format(words=WORDS) + OLD_AND_RESTART)
+    require(row)
+    require_lab()
+    with HostsLab(2) as lab:
+        gang = HostsGang(lab, row)
+        assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        for rank in range(2):
+            value = gang.artifact(f"work/{rank}", "value")
+            assert value["old"] == [[rank, 2, "--local_rank=0", WORDS]]
+            assert value["restart"] == [[2, True]]
+        gang.assert_nothing_left()

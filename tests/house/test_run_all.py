@@ -22,18 +22,18 @@ def fail_once(name):
 """
 
 
-def run(folder: Path, tests: str) -> tuple[int, str]:
+def run(folder: Path, tests: str, workers: str = "0") -> tuple[int, str]:
     """Run such tests as ``make test`` would: the exit code, and what was said."""
     (folder / "pytest.ini").write_text(INI)
     (folder / "test_some.py").write_text(FIRST_TIME_ONLY + tests)
     code = f"import sys; sys.path.insert(0, {str(RUN_ALL.parent)!r})\nfrom pathlib import Path\nimport run_all\n"
-    code += f"sys.exit(run_all.main(['-n', '2'], Path({str(folder)!r})))"
+    code += f"sys.exit(run_all.main(['-n', {workers!r}], Path({str(folder)!r})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 
 def test_a_slow_test_that_passes_alone_is_told_of(tmp_path: Path) -> None:
-    code, said = run(tmp_path, "@pytest.mark.slow\ndef test_a():\n    fail_once('a')\n\ndef test_b():\n    pass\n")
+    code, said = run(tmp_path, "@pytest.mark.slow\ndef test_a():\n    fail_once('a')\n\ndef test_b():\n    pass\n", "2")
     assert code == 0 and "1 failed, 1 passed" in said, said
     assert "Passed, but these only alone, after they had failed beside others: test_some.py::test_a" in said
 
