@@ -1,9 +1,8 @@
-"""Run all tests side by side, and once more, alone, the few slow ones that failed: ``python tests/run_all.py -n 3``.
+"""Run all tests side by side, and once more, alone, the few that failed: ``python tests/run_all.py -n 3``.
 
-The slow tests start clusters, gangs and frameworks, each made for more cores than a test machine has. Side by side
-they take a third of the time, but now and then one of them gets none for longer than its limit allows. A defect fails
-alone, too. What passed only then is listed at the end, so that it is not forgotten. Tests that start nothing get no
-second try.
+Many tests start clusters, gangs and frameworks, each made for more cores than a test machine has. Side by side they
+take a third of the time, but now and then one of them gets none for longer than its limit allows. A defect fails alone,
+too. What passed only then is listed at the end, so that it is not forgotten.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ AT_MOST = 3
 
 
 class Failures:
-    """A plugin of pytest: the tests that failed, each with whether it is one of the slow ones."""
+    """A plugin of pytest that notes which tests failed."""
 
     def __init__(self) -> None:
-        self.slow: dict[str, bool] = {}
+        self.tests: dict[str, None] = {}
+        self.not_collected = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            self.slow[report.nodeid] = "slow" in report.keywords
+            self.tests[report.nodeid] = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.slow[report.nodeid] = False
+        self.not_collected |= report.failed
 
 
 def main(arguments: list[str], tests: Path = TESTS) -> int:
     """The exit code of pytest: that of the second try, where there was one."""
     failures = Failures()
     code = int(pytest.main([*arguments, str(tests)], plugins=[failures]))
-    failed = failures.slow
-    if code != pytest.ExitCode.TESTS_FAILED or len(failed) > AT_MOST or not all(failed.values()):
+    failed = list(failures.tests)
+    if code != pytest.ExitCode.TESTS_FAILED or failures.not_collected or not 0 < len(failed) <= AT_MOST:
         return code
     print(f"\nOnce more, alone: {', '.join(failed)}", flush=True)
     ids = [str(tests / test) for test in failed]

@@ -30,11 +30,21 @@ class Guard:
         The session of the body, for what it has forked.
     in_child : callable
         Gives up, in the forked process, what is this process's alone.
+
+    Raises
+    ------
+    OSError
+        If there can be no more processes or descriptors.
     """
 
     def __init__(self, mark: str, session: int, in_child: Callable[[], None]) -> None:
         source, self._alive = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            os.close(source)
+            os.close(self._alive)
+            raise
         if self.pid == 0:
             try:
                 os.close(self._alive)

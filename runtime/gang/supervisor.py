@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -152,8 +153,9 @@ class Supervisor:
             on_frame=self._from_body,
         )
         if self._guarded:
-            self._guard = Guard(mark, self.body.pid, self.in_child)
-            self._others |= {self._guard.pid}
+            with suppress(OSError):  # the gang can do without it
+                self._guard = Guard(mark, self.body.pid, self.in_child)
+                self._others |= {self._guard.pid}
 
     def end_body(self, grace: float) -> None:
         """SIGTERM now, SIGKILL for it and all its descendants after the grace; :meth:`body_finished` follows."""

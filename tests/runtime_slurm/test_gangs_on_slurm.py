@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from flow_shapes import FULL
 from flow_slurm import Slurm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "frameworks"))
@@ -18,7 +19,11 @@ from test_matrix import ROWS
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * HEAVY)]
 
 
-@pytest.mark.parametrize(("name", "nodes"), [("torchrun", 2), ("mpi", 4), ("ray", 2), ("jax", 2)])
+SIZES = {"torchrun": 2, "mpi": 4, "ray": 2, "jax": 2}
+MORE = {"parallel": 4, "tensorflow": 2, "deepspeed": 2, "dask": 2} if FULL else {}
+
+
+@pytest.mark.parametrize(("name", "nodes"), {**SIZES, **MORE}.items())
 def test_a_gang_of_a_framework_on_slurm(name: str, nodes: int, on_slurm: Slurm) -> None:
     row = ROWS[name]
     require(row)
