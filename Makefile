@@ -11,8 +11,6 @@ ROOMS := dsl compiler runtime backends cli client
 JOBS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# What is started thousands of times is compiled once.
-unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test test-fast e2e-argo lint docs manifests bench clean
 

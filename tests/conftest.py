@@ -26,6 +26,9 @@ NOT_HERE = "not here: "
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle how many examples hypothesis draws, and that an interrupt interrupts what the tests start."""
+    # Tests write a module anew within a second, which Python could not tell from what it has compiled before.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
     # What a shell starts in the background, or nohup, is told to ignore one, and would pass that on.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

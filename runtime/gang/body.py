@@ -45,6 +45,8 @@ class Body:
         The supervisor's, given up in the child.
     on_frame : callable
         Called with each message of the body.
+    private : sequence of int
+        Descriptors that the child closes.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Body:
         outputs: tuple[int, int],
         signals: processes.Signals,
         on_frame: Callable[[Frame], None],
+        private: Sequence[int] = (),
     ) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -73,6 +76,8 @@ class Body:
         try:
             self.pid = os.fork()
             if self.pid == 0:
+                for descriptor in private:
+                    os.close(descriptor)
                 _child(parent, loop, signals, before, theirs, ours, pipes, code, rank, members, key, environment)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

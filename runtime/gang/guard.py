@@ -17,17 +17,16 @@ from .. import contract, processes
 _PATIENCE = 10.0
 """Seconds in which what is being killed has to be gone."""
 _POLL = 0.01
+_DISMISSED = b"."
 
 
 class Guard:
-    """A process that waits for the end of this one; to be made right after the body.
+    """A process that waits for the end of this one; to be made before the body, which must not outlive it unguarded.
 
     Parameters
     ----------
     mark : str
         What the variable ``FLOWC_GANG_MARK`` is in the environment of every program of the rank, and of no other.
-    session : int
-        The session of the body, for what it has forked.
     in_child : callable
         Gives up, in the forked process, what is this process's alone.
 
@@ -35,38 +34,54 @@ class Guard:
     ------
     OSError
         If there can be no more processes or descriptors.
+
+    Attributes
+    ----------
+    pid : int
+        Its process id.
+    descriptor : int
+        Which no other process than this one may keep open.
     """
 
-    def __init__(self, mark: str, session: int, in_child: Callable[[], None]) -> None:
-        source, self._alive = os.pipe()
+    def __init__(self, mark: str, in_child: Callable[[], None]) -> None:
+        source, self.descriptor = os.pipe()
         try:
             self.pid = os.fork()
         except OSError:
             os.close(source)
-            os.close(self._alive)
+            os.close(self.descriptor)
             raise
         if self.pid == 0:
             try:
-                os.close(self._alive)
                 in_child()
                 _close_all_but(source)
-                if not os.read(source, 1):
-                    _kill_all(f"{contract.GANG_MARK}={mark}".encode(), session)
+                told = b""
+                while chunk := os.read(source, 64):
+                    told += chunk
+                if not told.endswith(_DISMISSED):
+                    _kill_all(f"{contract.GANG_MARK}={mark}".encode(), int(told or -1))
             finally:
                 os._exit(0)
         os.close(source)
 
+    def watch(self, session: int) -> None:
+        """Say which session is the body's, for what it has forked."""
+        self._tell(str(session).encode())
+
     def dismiss(self) -> None:
         """There is nothing left to guard."""
-        try:
-            os.write(self._alive, b".")
-        except BrokenPipeError:
-            pass  # somebody killed it
-        os.close(self._alive)
+        self._tell(_DISMISSED)
+        os.close(self.descriptor)
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass
+
+    def _tell(self, what: bytes) -> None:
+        try:
+            os.write(self.descriptor, what)
+        except BrokenPipeError:
+            pass  # somebody killed it
 
 
 def _close_all_but(descriptor: int) -> None:

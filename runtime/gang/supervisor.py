@@ -135,6 +135,10 @@ class Supervisor:
             self.setting.formed(members)
         assert self._signals is not None
         mark = os.urandom(8).hex()
+        if self._guarded:
+            with suppress(OSError):  # the gang can do without it
+                self._guard = Guard(mark, self.in_child)
+                self._others |= {self._guard.pid}
         environment = {
             contract.GANG_MARK: mark,
             contract.GANG_SIZE: str(self.size),
@@ -151,11 +155,10 @@ class Supervisor:
             outputs=self.setting.outputs,
             signals=self._signals,
             on_frame=self._from_body,
+            private=() if self._guard is None else (self._guard.descriptor,),
         )
-        if self._guarded:
-            with suppress(OSError):  # the gang can do without it
-                self._guard = Guard(mark, self.body.pid, self.in_child)
-                self._others |= {self._guard.pid}
+        if self._guard is not None:
+            self._guard.watch(self.body.pid)
 
     def end_body(self, grace: float) -> None:
         """SIGTERM now, SIGKILL for it and all its descendants after the grace; :meth:`body_finished` follows."""

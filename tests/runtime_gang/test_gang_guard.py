@@ -61,7 +61,6 @@ def test_all_that_a_killed_supervisor_leaves_is_ended_and_nothing_else(tmp_path:
 
 
 def children_of_supervisor(handle: Any) -> int:
-    time.sleep(0.5)  # the guard comes after the body
     return sum(1 for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == os.getppid())
 
 
@@ -88,7 +87,8 @@ def _parent(pid: int) -> int:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_guard_that_is_dismissed_is_gone(killed: bool) -> None:
-    guard = Guard("a mark that nothing has", NO_SESSION, lambda: None)
+    guard = Guard("a mark that nothing has", lambda: None)
+    guard.watch(NO_SESSION)
     if killed:
         os.kill(guard.pid, signal.SIGKILL)
         time.sleep(0.1)
