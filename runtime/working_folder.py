@@ -24,6 +24,18 @@ def make_writable() -> None:
     here = os.path.realpath(here)
     if os.path.commonpath([flow, here]) != flow:
         return
-    copy = os.path.join(tempfile.mkdtemp(prefix="flowc-flow-", dir=os.environ.get(contract.SCRATCH) or None), "flow")
+    copy = os.path.join(_folder(os.environ.get(contract.SCRATCH) or tempfile.gettempdir()), "flow")
     shutil.copytree(flow, copy, ignore=shutil.ignore_patterns("..*", "__pycache__"))
     os.chdir(os.path.join(copy, os.path.relpath(here, flow)))
+
+
+def _folder(parent: str) -> str:
+    # mpirun starts its programs on all nodes in the folder that it is in itself, so all ranks' folders have one name.
+    words = [os.environ.get(name, "") for name in (contract.RUN_ID, contract.ATTEMPT)]
+    name = "-".join(["flowc-flow", *filter(None, words)])
+    path = os.path.join(parent, "".join(each if each.isalnum() else "-" for each in name))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:  # the folder is another pod's, too
+        return tempfile.mkdtemp(prefix="flowc-flow-", dir=parent)
+    return path

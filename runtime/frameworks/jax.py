@@ -41,6 +41,9 @@ class Jax:
             coordinator_address=f"[{main}]:{port}" if ":" in main else f"{main}:{port}",
             num_processes=gang.size,
             process_id=gang.rank,
+            # All is said. On Slurm its detection would leave this process one device of the node, and in a pod it
+            # fails where the package kubernetes is installed and the pod has no token.
+            cluster_detection_method="deactivate",
         )
         if "JAX_ENABLE_PREEMPTION_SERVICE" not in os.environ:
             # Its preemption service took SIGTERM for itself; who asks for it by name asks it when to save, too.

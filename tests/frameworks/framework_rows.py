@@ -13,11 +13,13 @@ from textwrap import dedent, indent
 from typing import Any
 
 FLOW = '''
-import os, sys, time
+import os, sys, tempfile, time
 from flowc import FlowSpec, Parameter, current, retry, step, {decorator}
 from trouble import meet
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+if not os.access(HERE, os.W_OK):  # in a pod
+    HERE = tempfile.gettempdir()
 
 class MatrixFlow(FlowSpec):
     what = Parameter("what", default="")

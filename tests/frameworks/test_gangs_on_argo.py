@@ -12,8 +12,9 @@ from test_matrix import ROWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * HEAVY)]
 
-NAMES = tuple(ROWS) if FULL else ("torchrun", "mpi", "ray")
-"""A launcher on every node, programs that one node starts on the others, daemons; the rest differ in nothing else."""
+NAMES = tuple(ROWS) if FULL else ("torchrun", "mpi", "ray", "jax")
+"""A launcher on every node, programs that one node starts on the others, daemons, and what looks for Kubernetes itself;
+the others differ from these in nothing that a pod could change."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -438,15 +438,23 @@ def test_a_flow_in_a_folder_that_is_read_only_runs_in_a_copy(tmp_path: Path) -> 
     )
     (code / "flow.py").write_text(flow)
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0/sub" && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", mount, str(code), *pod.argv("step", "start")],
-        env={**pod.env, **pod.beginning(), "FLOWC_FLOW_FILE": str(code / "flow.py"), "FLOWC_SCRATCH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    where, _, names = done.stdout.partition(" ")
-    assert where.startswith(f"{tmp_path}/flowc-flow-") and names == "['flow.py', 'sub']\n"
+    folders = []
+    for attempt in ("0", "1", "1"):
+        own = {"FLOWC_FLOW_FILE": str(code / "flow.py"), "FLOWC_SCRATCH": str(tmp_path), "FLOWC_ATTEMPT": attempt}
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", mount, str(code), *pod.argv("step", "start")],
+            env={**pod.env, **pod.beginning(), **own},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        where, _, names = done.stdout.partition(" ")
+        assert names == "['flow.py', 'sub']\n"
+        folders.append(where)
+    # All pods of an attempt have it at the same place, unless that is taken.
+    run = pod.run.run_id
+    assert folders[:2] == [f"{tmp_path}/flowc-flow-{run}-{attempt}/flow/sub" for attempt in ("0", "1")]
+    assert folders[2].startswith(f"{tmp_path}/flowc-flow-") and folders[2] not in folders[:2]
 
 
 @pytest.mark.slow
