@@ -86,9 +86,7 @@ class GangLab:
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of everything that is run."""
-        # What a framework loads only when it is used is compiled by the first that uses it.
-        left_out = ("FLOWC_", "PYTHONDONTWRITEBYTECODE")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWC_")}
         own = {"HOME": str(self.home), "TMPDIR": str(self.scratch), "FLOWC_DATASTORE": str(self.store)}
         # Compilers keep what they made, and are slow without it.
         caches = {"XDG_CACHE_HOME": os.path.join(os.path.expanduser("~"), ".cache")}

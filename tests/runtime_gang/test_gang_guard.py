@@ -15,6 +15,7 @@ from flowc.runtime import contract, processes
 from flowc.runtime.gang import Membership, supervise
 from flowc.runtime.gang.guard import Guard
 from gang_ranks import QUICK, TOKEN, alive, gang, wait_for
+from lab_processes import children
 
 SLEEP = [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"]
 NO_SESSION = 1 << 30
@@ -61,7 +62,7 @@ def test_all_that_a_killed_supervisor_leaves_is_ended_and_nothing_else(tmp_path:
 
 
 def children_of_supervisor(handle: Any) -> int:
-    return sum(1 for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == os.getppid())
+    return len(children(os.getppid()))
 
 
 @pytest.mark.parametrize(("adopts", "count"), [(False, 2), (True, 1)])
@@ -76,13 +77,6 @@ def test_who_ends_what_is_left_of_it_anyway_needs_no_guard(adopts: bool, count: 
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == count
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 @pytest.mark.parametrize("killed", [False, True])
