@@ -60,6 +60,8 @@ class Outcome:
     rank: int
     code: int
     lines: tuple[str, ...]
+    unknown: bool = False
+    """The connection to the rank was lost; its supervisor says why, or is found to be gone."""
 
     @property
     def lost_another(self) -> bool:
@@ -69,7 +71,7 @@ class Outcome:
     @property
     def settles_in(self) -> float:
         """Seconds in which others may still say that they were first."""
-        if self.lost_another:
+        if self.lost_another or self.unknown:
             return _SETTLE_FOR_CAUSE
         return _SETTLE_FOR_KILLER if self.code in _KILLED else _SETTLE
 
@@ -190,9 +192,10 @@ class Nodes:
         self._agents.close()
 
     def _wait(self, waiting: set[int], outcomes: queue.SimpleQueue[Outcome], failed: list[Outcome]) -> None:
-        # The first one drags the others down, and which of them is told of first may be chance.
+        # The first one drags the others down, and which of them is told of first may be chance. Who lost a rank waits for
+        # the gang's own word on it, which ends this process, too.
         deadline: Optional[float] = None
-        while waiting:
+        while waiting or any(outcome.unknown for outcome in failed):
             try:
                 outcome = outcomes.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -331,4 +334,4 @@ def _watch(rank: int, link: exec_link.Link, outcomes: queue.SimpleQueue[Outcome]
                 return
     except (WireError, OSError, ValueError, KeyError):
         pass
-    outcomes.put(Outcome(rank, -signal.SIGKILL, ("the connection to the rank was lost",)))
+    outcomes.put(Outcome(rank, -signal.SIGKILL, ("the connection to the rank was lost",), unknown=True))

@@ -63,6 +63,17 @@ def test_several_programs_run_in_one_step_and_nothing_of_them_is_lost(tmp_path: 
     gang.assert_clean("\n".join(said))
 
 
+def test_a_rank_that_died_is_named_however_late_that_is_told(tmp_path: Path) -> None:
+    # The control rank sees at once that it lost the rank, whose supervisor has no time to say so for two seconds.
+    late = "up=$(cut -d ' ' -f 4 /proc/$PPID/stat); kill -STOP $up; kill -9 $PPID; sleep 2; kill -CONT $up"
+    row = Row("mpi", f"current.mpi.nodes.run({{1: ['/bin/sh', '-c', {late!r}]}})", MPI.values, needs=MPI.needs)
+    require(row)
+    gang = GangLab(tmp_path, row.flow())
+    gang.run(code=1)
+    told = gang.failure()
+    assert (told["address"], told["rank"], told["signal"]) == ("work/1", 1, "SIGKILL"), told
+
+
 def test_a_c_program_is_compiled_copied_and_run_on_every_host() -> None:
     require_lab()
     body = r"""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,17 @@ def test_a_rank_that_lost_another_is_not_taken_for_the_first_to_fail(nodes: Node
     with pytest.raises(ProgramFailed, match=r"^train on rank 1 on host host1 exited with code 7; on rank 0 ") as failed:
         nodes.run(commands, "train")
     assert failed.value.returncode == 7
+
+
+def test_a_rank_that_was_lost_may_be_told_of_by_others_first(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "_SETTLE_FOR_CAUSE", 0.7)
+    link = nodes.connect(1)
+    monkeypatch.setattr(nodes, "connect", lambda rank: link)
+    threading.Timer(0.2, link.close).start()
+    began = time.monotonic()
+    with pytest.raises(ProgramFailed, match="^sleep on rank 1 on host host1 was killed by SIGKILL") as failed:
+        nodes.run({1: ["sleep", "60"]})
+    assert 0.8 < time.monotonic() - began < 5 and failed.value.lines == ("the connection to the rank was lost",)
 
 
 class Interrupted(Exception):
