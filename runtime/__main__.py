@@ -155,7 +155,7 @@ def _begin_process(
     """Set up what the task runs in: where its output goes, a first process that is not the task, a folder."""
     folder = records.folder(address, attempt)
     logs = os.environ.get(contract.LOGS)
-    limit, rest = None, 0.0
+    limit, rest, watch = None, 0.0, None
     if os.environ.get(contract.TIMEOUT) or os.environ.get(contract.WAIT):
         from .time_limit import rest_of_wait, time_limit
 
@@ -164,15 +164,19 @@ def _begin_process(
         limit = time_limit(records, address, attempt, membership.size if membership else None)
         if limit is not None:
             limit = limit._replace(seconds=limit.seconds + rest)
+    if membership is not None and membership.rank == 0 and os.environ.get(contract.WORKFLOW):
+        from .workflow_watch import workflow_watch
+
+        watch = workflow_watch()
     if logs == "datastore":
         from .logs import redirect
 
         redirect(datastore, folder)
-    if logs == "tee" or os.getpid() == 1 or limit is not None:
+    if logs == "tee" or os.getpid() == 1 or limit is not None or watch is not None:
         from .first_process import attend
         from .logs import copies
 
-        attend(copies(datastore, folder) if logs == "tee" else (), limit)
+        attend(copies(datastore, folder) if logs == "tee" else (), limit, watch)
     if rest:
         time.sleep(rest)
     if not os.access(".", os.W_OK):

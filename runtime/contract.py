@@ -62,6 +62,9 @@ GANG_PORT = "FLOWC_GANG_PORT"
 """TCP port on the control rank at which the gang forms; 0 or unset: one that every rank works out from run, address and
 attempt. If it is taken, the next of a fixed row is."""
 
+WORKFLOW = "FLOWC_WORKFLOW"
+"""Argo: the Workflow that a gang belongs to. When it ends, the control rank ends the gang, which Argo does not."""
+
 GANG_TIMEOUT = "FLOWC_GANG_TIMEOUT"
 """Seconds within which a gang must have formed; goes before what the step's decorator says (600)."""
 

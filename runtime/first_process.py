@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Optional
 
 if TYPE_CHECKING:
     from .time_limit import TimeLimit
+    from .workflow_watch import WorkflowWatch
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _CHUNK = 1 << 16
@@ -25,7 +26,9 @@ _DRAINED = 5.0
 """Seconds after the task's end in which its last output is read: a process that it left may also write for ever."""
 
 
-def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -> None:
+def attend(
+    copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None, watch: Optional[WorkflowWatch] = None
+) -> None:
     """Go on in a child process; this one never returns, and ends as the child ends: with its exit code, or with 128
     plus the signal that ended it; with 1 if it took too long.
 
@@ -33,6 +36,8 @@ def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -
     ----------
     limit : TimeLimit, optional
         How long the child may take.
+    watch : WorkflowWatch, optional
+        What the child belongs to, and is to end with.
     copies : sequence of binary files
         Where a copy of the child's standard output and error goes, in this order. What cannot be written there is
         dropped: a full disk must not end the task by its log.
@@ -63,6 +68,10 @@ def attend(copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None) -
     for each in _FORWARDED:
         signal.signal(each, lambda number, frame: _hand_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+    if watch is not None:
+        import threading
+
+        threading.Thread(target=_end_with, args=(watch, child), daemon=True).start()
     code = 1
     try:
         code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)}, limit)
@@ -84,6 +93,15 @@ def _hand_on(child: int, number: int) -> None:
         os.kill(child, number)
     except ProcessLookupError:
         pass
+
+
+def _end_with(watch: WorkflowWatch, child: int) -> None:
+    why = watch.wait()
+    sys.stderr.write(f"flowc: {why}; the task is asked to end\n")
+    sys.stderr.flush()
+    _hand_on(child, signal.SIGTERM)
+    time.sleep(watch.grace)
+    _hand_on(child, signal.SIGKILL)
 
 
 def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]], limit: Optional[TimeLimit]) -> int:

@@ -13,6 +13,7 @@ from ...compiler.plan import Step
 from ...runtime import contract
 from . import options
 from .container import (
+    RUN,
     attempt_env,
     container,
     deadline,
@@ -89,7 +90,7 @@ def jobset(site: Site, step: Step) -> dict[str, Any]:
 
 
 def _pod(site: Site, step: Step) -> dict[str, Any]:
-    env = dict(step_env(site, step)) | dict(attempt_env(step)) | {contract.GANG_SIZE: SIZE}
+    env = dict(step_env(site, step)) | dict(attempt_env(step)) | {contract.GANG_SIZE: SIZE, contract.WORKFLOW: RUN}
     patience = options.given(step).get("hostname_resolution_timeout")
     if patience:
         env[contract.GANG_TIMEOUT] = str(patience)
@@ -104,12 +105,10 @@ def _pod(site: Site, step: Step) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE,
-        "serviceAccountName": site.name,
+        # The flow's own account may delete every JobSet.
+        "serviceAccountName": site.gang_account,
         **placement(step),
     }
-    if not options.given(step).get("service_account"):
-        # Ranks ask nothing of Kubernetes, and the flow's own account may delete every JobSet.
-        spec["automountServiceAccountToken"] = False
     if pull_secrets(site):
         spec["imagePullSecrets"] = pull_secrets(site)
     spec["containers"] = [ranks]

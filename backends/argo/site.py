@@ -49,6 +49,11 @@ class Site:
         return any(step.kind == "gang" for step in self.plan.steps)
 
     @property
+    def gang_account(self) -> str:
+        """The account of ranks. No flow's name has a dot in it."""
+        return f"{self.name}.gang"
+
+    @property
     def flow_file(self) -> str:
         """The flow's file as pods see it."""
         return f"{self.code.folder}/flow/{self.settings.main}"

@@ -192,8 +192,8 @@ class Nodes:
         self._agents.close()
 
     def _wait(self, waiting: set[int], outcomes: queue.SimpleQueue[Outcome], failed: list[Outcome]) -> None:
-        # The first one drags the others down, and which of them is told of first may be chance. Who lost a rank waits for
-        # the gang's own word on it, which ends this process, too.
+        # The first one drags the others down, and which of them is told of first may be chance. For one that was lost
+        # the gang's own word is waited for, which ends this process, too.
         deadline: Optional[float] = None
         while waiting or any(outcome.unknown for outcome in failed):
             try:

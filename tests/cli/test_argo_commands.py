@@ -239,9 +239,7 @@ def test_what_is_not_installed(group: str, text: str, told: str, lab: Lab, flowc
     assert not any(line.startswith(("POST", "PATCH")) for line in lab.api.seen)
 
 
-def test_a_cluster_that_is_not_there(
-    lab: Lab, deployed: str, flowc_: Flowc, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_is_not_there(lab: Lab, deployed: str, flowc_: Flowc, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, said = flowc_("deploy", deployed, "--namespace", "nowhere")
     assert code == 2 and "there is no namespace nowhere; create it" in said
     text = FAN.replace("import os", "from flowc import kubernetes\nimport os").replace("FanFlow", "AwayFlow")
@@ -418,6 +416,25 @@ def test_what_cannot_be_seen_of_a_gang_is_told(lab: Lab, flowc_: Flowc, monkeypa
     lab.api.denied.clear()
     assert flowc_("cancel", name, "--force")[0] == 0 and not lab.api.read("jobsets")
     lab.api.runs[name].join(30)
+
+
+@pytest.mark.slow
+def test_a_gang_ends_with_its_workflow(lab: Lab, flowc_: Flowc) -> None:
+    file = lab.file("left", GANG.replace("GangFlow", "LeftFlow"))
+    assert flowc_("deploy", file)[0] == 0
+    name = flowc_("submit", file)[1].strip()
+    until(functools.partial(both_ranks_are_up, lab, name))
+    # `argo terminate`: no exit handler runs, and nobody deletes the JobSet.
+    lab.api.runs[name].workflow.terminate()
+    lab.api.runs[name].join(30)
+    (jobset,) = lab.cluster.jobsets[-1:]
+    assert lab.cluster.running() == [jobset.name]
+    until(lambda: lab.cluster.running() == [])
+    assert jobset.terminal == "Failed"
+    assert f"flowc: Workflow {name} has ended (Failed); the task is asked to end" in jobset.logs[0]
+    left = lab.cluster.place.claim("flowc") / "LeftFlow" / name / "train"
+    for rank in range(2):
+        assert json.loads((left / str(rank) / "0" / "gang.json").read_text())["kind"] == "preempted"
 
 
 @pytest.mark.slow

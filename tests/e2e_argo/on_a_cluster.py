@@ -98,9 +98,8 @@ def test_the_code_comes_from_several_config_maps(target: ArgoOnCluster, write_fl
     assert run.status["state"] == "done" and run.status["finished"]
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_cancelling_leaves_no_jobset(force: bool, target: ArgoOnCluster, write_flow: WriteFlow) -> None:
-    """`shutdown: Stop` runs the exit handler, which removes them; after Terminate flowc does."""
+def gang_at_work(target: ArgoOnCluster, write_flow: WriteFlow) -> str:
+    """A run whose gang has formed."""
     file = write_flow(GANG)
     target.deploy(file)
     run = target.command("submit", str(file), *SITE.where).stdout.strip()
@@ -108,7 +107,14 @@ def test_cancelling_leaves_no_jobset(force: bool, target: ArgoOnCluster, write_f
     while target.command("logs", f"{run}/train", *SITE.where).stdout.count("a rank is here") < 2:
         assert time.monotonic() < until, status(target, run)
         time.sleep(1)
-    assert len(target.jobsets(run)) == 1
+    assert len(target.jobsets_at_work(run)) == 1
+    return run
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_cancelling_leaves_no_jobset(force: bool, target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """`shutdown: Stop` runs the exit handler, which removes them; after Terminate flowc does."""
+    run = gang_at_work(target, write_flow)
     done = target.command("cancel", run, *SITE.where, *(["--force"] if force else []))
     assert done.returncode == 0, done.said
     assert not target.jobsets(run)
@@ -117,6 +123,17 @@ def test_cancelling_leaves_no_jobset(force: bool, target: ArgoOnCluster, write_f
         assert time.monotonic() < until, found
         time.sleep(1)
     assert found["state"] == "interrupted"
+
+
+def test_a_gang_ends_with_its_workflow(target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """After `argo terminate`, when no exit handler runs, the control rank sees that the Workflow has ended."""
+    run = gang_at_work(target, write_flow)
+    target.terminate(run)
+    until = time.monotonic() + 120
+    while left := target.jobsets_at_work(run):
+        assert time.monotonic() < until, left
+        time.sleep(1)
+    assert len(target.jobsets(run)) == 1
 
 
 def test_how_deep_templates_may_call_each_other(target: ArgoOnCluster, write_flow: WriteFlow) -> None:

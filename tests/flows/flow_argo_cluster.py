@@ -186,6 +186,24 @@ class ArgoOnCluster(Target):
 
     def jobsets(self, run_id: str) -> list[str]:
         """The JobSets of a run that are there."""
+        return [each["metadata"]["name"] for each in self._jobsets(run_id)]
+
+    def jobsets_at_work(self, run_id: str) -> list[str]:
+        """Those that have not ended."""
+        there = self._jobsets(run_id)
+        return [each["metadata"]["name"] for each in there if not each.get("status", {}).get("terminalState")]
+
+    def terminate(self, run_id: str) -> None:
+        """``argo terminate``."""
+        from kubernetes import client, config
+
+        api = client.CustomObjectsApi(config.new_client_from_config(self.kubeconfig, self.site.context))
+        where = ("argoproj.io", "v1alpha1", self.site.namespace, "workflows", run_id)
+        api.patch_namespaced_custom_object(
+            *where, {"spec": {"shutdown": "Terminate"}}, _content_type="application/merge-patch+json"
+        )
+
+    def _jobsets(self, run_id: str) -> list[Any]:
         from flowc.backends.argo.cluster.connection import Cluster
 
         before, os.environ["KUBECONFIG"] = os.environ.get("KUBECONFIG"), self.kubeconfig
@@ -195,8 +213,8 @@ class ArgoOnCluster(Target):
             os.environ.pop("KUBECONFIG")
             if before is not None:
                 os.environ["KUBECONFIG"] = before
-        there = [item["metadata"] for item in cluster.listed("JobSet", f"flowc/run={run_id}")]
-        return [each["name"] for each in there if not each.get("deletionTimestamp")]
+        there = cluster.listed("JobSet", f"flowc/run={run_id}")
+        return [each for each in there if not each["metadata"].get("deletionTimestamp")]
 
     # The claim -------------------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ def test_a_rank_that_was_lost_may_be_told_of_by_others_first(nodes: Nodes, monke
     monkeypatch.setattr(nodes, "connect", lambda rank: link)
     threading.Timer(0.2, link.close).start()
     began = time.monotonic()
-    with pytest.raises(ProgramFailed, match="^sleep on rank 1 on host host1 was killed by SIGKILL") as failed:
+    with pytest.raises(ProgramFailed, match=r"^sleep on rank 1 on host host1 was killed by SIGKILL") as failed:
         nodes.run({1: ["sleep", "60"]})
     assert 0.8 < time.monotonic() - began < 5 and failed.value.lines == ("the connection to the rank was lost",)
 

@@ -53,7 +53,8 @@ with tf.distribute.MultiWorkerMirroredStrategy().scope():
 x = tf.random.stateless_normal([512, 1], seed=[1, 2])
 seen = model.fit(tf.data.Dataset.from_tensor_slices((x, 3 * x - 1)).batch(64), epochs=5, verbose=0)
 replicas = model.distribute_strategy.num_replicas_in_sync
-self.value = [type(model).__module__, replicas, seen.history["loss"], [float(each.item()) for each in model.get_weights()]]
+weights = [float(each.item()) for each in model.get_weights()]
+self.value = [type(model).__module__, replicas, seen.history["loss"], weights]
 """
 
 

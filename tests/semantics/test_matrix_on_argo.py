@@ -229,7 +229,7 @@ def test_an_interrupted_run_can_be_resumed(
         said = report(workflow)
         assert not running.is_alive() and running.problem is None and workflow.root.phase == "Failed", said
         if way == "terminate" and shape == "gang":
-            # Argo runs no exit handler then; the JobSet has its own deadline.
+            # Argo runs no exit handler then, and in this cluster ranks have no API to ask for their Workflow.
             assert len(cluster.running()) == 1
             cluster.jobsets[0].delete()
         assert cluster.running() == []

@@ -138,7 +138,7 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
     assert (job["parallelism"], job["completions"], job["completionMode"]) == (3, 3, "Indexed")
     assert (job["backoffLimit"], job["activeDeadlineSeconds"], replicated["replicas"]) == (0, 3600 + 600, 1)
     pod = job["template"]["spec"]
-    assert (pod["restartPolicy"], pod["serviceAccountName"]) == ("Never", "trainflow")
+    assert (pod["restartPolicy"], pod["serviceAccountName"]) == ("Never", "trainflow.gang")
     (ranks,) = pod["containers"]
     assert ranks["command"] + ranks["args"] == ["python", "-m", "flowc.runtime", "step", "train", "--index", "1"]
     env = {item["name"]: item.get("value") for item in ranks["env"]}

@@ -172,10 +172,9 @@ def test_namespace_and_accounts(tmp_path: Path) -> None:
         tmp_path, GANG.format(decorators="@kubernetes(namespace='lab', service_account='trainer')"), namespace="lab"
     )
     assert {item["metadata"]["namespace"] for item in documents(produced) if "metadata" in item} == {"lab"}
-    (binding,) = documents(produced, "RoleBinding")
-    assert [(item["name"], item["namespace"]) for item in binding["subjects"]] == [
-        ("myflow", "lab"),
-        ("trainer", "lab"),
+    bindings = documents(produced, "RoleBinding")
+    assert [[(item["name"], item["namespace"]) for item in binding["subjects"]] for binding in bindings] == [
+        [(name, "lab"), ("trainer", "lab")] for name in ("myflow", "myflow.gang")
     ]
     other = compiled(tmp_path, GANG.format(decorators="@kubernetes(namespace='lab')"), namespace="other")
     assert [item.code for item in other.diagnostics if item.is_error] == ["FC416"]
@@ -212,11 +211,22 @@ def test_only_one_volume_is_at_tmp(path: str, tmp_path: Path) -> None:
     assert [item["name"] for item in start["volumes"]] == ["tmpfs"]
 
 
-def test_ranks_have_no_token_of_the_flow(tmp_path: Path) -> None:
-    for decorators, token in (("", False), ("@kubernetes(service_account='trainer')", None)):
+def test_ranks_may_look_at_their_workflow_and_no_more(tmp_path: Path) -> None:
+    for decorators, account in (("", "myflow.gang"), ("@kubernetes(service_account='trainer')", "trainer")):
         produced = compiled(tmp_path, GANG.format(decorators=decorators), code="installed")
         pod = jobset(produced)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-        assert pod.get("automountServiceAccountToken") is token
+        assert pod["serviceAccountName"] == account
+        env = {item["name"]: item.get("value") for item in pod["containers"][0]["env"]}
+        assert env["FLOWC_WORKFLOW"] == env["FLOWC_RUN_ID"]
+        rights = {each["metadata"]["name"]: each["rules"] for each in documents(produced, "Role")}
+        assert rights["myflow.gang"] == [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
+        held = {
+            each["roleRef"]["name"]: [subject["name"] for subject in each["subjects"]]
+            for each in documents(produced, "RoleBinding")
+        }
+        own = [] if account == "myflow.gang" else [account]
+        assert held == {"myflow": ["myflow", *own], "myflow.gang": ["myflow.gang", *own]}
+        assert {each["metadata"]["name"] for each in documents(produced, "ServiceAccount")} == set(held)
 
 
 def test_autoscalers_leave_the_pod_alone_that_watches_a_gang(tmp_path: Path) -> None:

@@ -8,17 +8,22 @@ with label and field selectors, watch of Workflows, server-side apply, merge PAT
 others own (409). A Workflow that is created is run by the lab at once, and its `status.nodes` are those of the run;
 `spec.shutdown` stops it; deleting a JobSet ends its pods. A pod that is created begins at once.
 
-What it does not model: TLS, discovery, OpenAPI, validation by schema (kubernetes-validate and the CRDs do that for the
-manifests), admission, defaults, finalizers, owner references and garbage collection, quotas, events, pages of lists,
-RBAC rules (rights are a list of what is denied), optimistic locking by resourceVersion, watch bookmarks and the expiry
-of old versions, ownership within lists (a list is owned as a whole), times in full seconds, pod garbage collection.
-CronWorkflows are kept and start nothing. Workflows without a WorkflowTemplate are refused. Any claim that a pod named
-is there.
+Pods that have a token reach it by TLS, as `KUBERNETES_SERVICE_HOST` and the files of their account say, and may be
+given the metadata of an object alone (PartialObjectMetadata).
+
+What it does not model: TLS for others, discovery, OpenAPI, validation by schema (kubernetes-validate and the CRDs do
+that for the manifests), admission, defaults, finalizers, owner references and garbage collection, quotas, events, pages
+of lists, RBAC rules (rights are a list of what is denied), optimistic locking by resourceVersion, watch bookmarks and
+the expiry of old versions, ownership within lists (a list is owned as a whole), times in full seconds, pod garbage
+collection. CronWorkflows are kept and start nothing. Workflows without a WorkflowTemplate are refused. Any claim that a
+pod named is there.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -81,6 +86,28 @@ class ArgoApi:
         self.kubeconfig = folder / "kubeconfig"
         self.closing = False
         self.write_kubeconfig(_TOKEN)
+        self._within = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._within.daemon_threads = True
+        cluster.place.account = self._account(folder / "account")
+        cluster.place.variables = {
+            **cluster.place.variables,
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self._within.server_port),
+        }
+
+    def _account(self, folder: Path) -> Path:
+        """The files of a pod's account; the API is to have the certificate that they speak of."""
+        folder.mkdir()
+        (folder / "token").write_text(_TOKEN)
+        (folder / "namespace").write_text(self.namespace)
+        key, certificate = folder.with_name("key.pem"), folder / "ca.crt"
+        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        words += ["-subj", "/CN=lab", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+        subprocess.run([*words, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._within.socket = context.wrap_socket(self._within.socket, server_side=True)
+        return folder
 
     def write_kubeconfig(self, token: str, url: str = "") -> None:
         """The kubeconfig anew, with another token or server."""
@@ -97,13 +124,15 @@ class ArgoApi:
         self.kubeconfig.write_text(json.dumps(text))
 
     def __enter__(self) -> ArgoApi:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        for server in (self._server, self._within):
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.closing = True
-        self._server.shutdown()
-        self._server.server_close()
+        for server in (self._server, self._within):
+            server.shutdown()
+            server.server_close()
         for thread in self.runs.values():
             if thread.is_alive():
                 thread.workflow.terminate()
@@ -156,6 +185,7 @@ class ArgoApi:
             status = workflow_status(workflow, workflow.spec, ended, problem)
             labels = dict(workflow.spec.get("workflowMetadata", {}).get("labels", {}))
             labels["workflows.argoproj.io/phase"] = status["phase"]
+            labels["workflows.argoproj.io/completed"] = str(ended).lower()
             self.objects.set_status("workflows", name, status, labels)
 
     def read(self, plural: str, labels: str = "") -> list[Object]:
@@ -287,7 +317,11 @@ class _Handler(BaseHTTPRequestHandler):
                     raise Refused(404, "NotFound", f'{plural} "{name}" not found', name=name, kind=plural)
                 return found[0]
             self.api.refresh()
-            return self.api.objects.get(plural, name)
+            found_one = self.api.objects.get(plural, name)
+            if "as=PartialObjectMetadata" in self.headers.get("Accept", ""):
+                kind = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+                return {**kind, "metadata": found_one["metadata"]}
+            return found_one
         if self.query.get("watch") in ("true", "True", "1"):
             if self.api.busy:
                 self.api.busy -= 1

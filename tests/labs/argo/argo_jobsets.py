@@ -187,7 +187,10 @@ class JobSet:
         with_index = {**container, "env": [*container.get("env", ()), index]}
         grace = float(self._pod["terminationGracePeriodSeconds"])
         volumes = self._pod.get("volumes", ())
-        return Pod(self._place, metadata, with_index, volumes, names=names, host=host, first=True, grace=grace)
+        account = self._pod.get("automountServiceAccountToken", True)
+        return Pod(
+            self._place, metadata, with_index, volumes, names=names, host=host, first=True, grace=grace, account=account
+        )
 
 
 def _letters(count: int) -> str:

@@ -1,6 +1,6 @@
 """Pods: a command with the root, mounts, environment, name and processes that a pod of the manifest would have.
 
-A pod's root is this machine's, with a /tmp of its own and the volumes at their places; it has mount, PID and UTS
+A pod's root is this machine's, with /tmp and /run of its own and the volumes at their places; it has mount, PID and UTS
 namespaces of its own, and either this machine's network or that of a host of the hosts lab. Images are not looked at:
 all have this machine's programs, with ``python`` being the interpreter that runs the tests.
 """
@@ -28,12 +28,12 @@ _SCRIPT = r"""
 set -e
 mount -t tmpfs -o mode=755 pod "$ROOT"
 for entry in /*; do
-    case "$entry" in /proc|/tmp|/flowc) continue;; esac
+    case "$entry" in /proc|/run|/tmp|/flowc) continue;; esac
     if [ -L "$entry" ]; then cp -P "$entry" "$ROOT$entry"
     elif [ -d "$entry" ]; then mkdir "$ROOT$entry"; mount --rbind "$entry" "$ROOT$entry"
     fi
 done
-mkdir "$ROOT/proc" "$ROOT/tmp"
+mkdir "$ROOT/proc" "$ROOT/run" "$ROOT/tmp"
 mount -t proc proc "$ROOT/proc"
 mount --bind "$HOSTS" "$ROOT/etc/hosts"
 printf '%s\n' "$MOUNTS" | while IFS="$(printf '\t')" read -r mode from to; do
@@ -87,6 +87,8 @@ class Place:
     variables: Mapping[str, str] = field(default_factory=dict)
     """The image's own, or what the platform gives every pod."""
     pods: list[Pod] = field(default_factory=list)
+    account: Path | None = None
+    """The files of the account of pods, where there is an API that takes its token."""
     held_images: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Images whose pods do not start: the reason and the message that Kubernetes gives."""
     held_pods: list[HeldPod] = field(default_factory=list)
@@ -173,6 +175,8 @@ class Pod:
         Whose network it is in.
     first : bool
         Whether the command is the container's first process; otherwise argoexec is.
+    account : bool
+        Whether it has the token of its account.
     """
 
     def __init__(
@@ -186,6 +190,7 @@ class Pod:
         host: Host | None = None,
         first: bool = False,
         grace: float = 30.0,
+        account: bool = False,
     ) -> None:
         self.name = str(metadata["name"])
         self.grace = grace
@@ -198,6 +203,9 @@ class Pod:
         known(container, self.name, *_CONTAINER, *_SEEN)
         laid = place.volumes(volumes, self.folder)
         self._mounts = self._places(container, laid)
+        if account and place.account is not None:
+            # /var/run is /run.
+            self._mounts.append(("ro", place.account, "/run/secrets/kubernetes.io/serviceaccount"))
         env = environment(container, metadata, place)
         argv = [expand(word, env) for word in [*container["command"], *container.get("args", ())]]
         self._start(place, argv, env, container, names or {}, host, first)

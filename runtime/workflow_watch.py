@@ -1,0 +1,121 @@
+"""Argo: whether the Workflow that a gang belongs to has ended, as the API of the cluster tells its control rank.
+
+`argo terminate` ends the pods that Argo started. The ranks of a gang are not among them: a JobSet made them, no exit
+handler runs that would delete it, and it would work on until its deadline. So the control rank looks, with an account
+that may do no more than that (measured: JobSets stay after a termination).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
+
+from . import contract
+from .outline import ContractError
+
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where Kubernetes puts the token of a pod's account, with its namespace and the authority that signed the API's
+certificate (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/)."""
+
+PERIOD = 15.0
+"""Seconds between two looks."""
+
+_API = "/apis/argoproj.io/v1alpha1"
+# Argo sets both (https://argo-workflows.readthedocs.io/en/latest/fields/, common labels).
+_COMPLETED = "workflows.argoproj.io/completed"
+_PHASE = "workflows.argoproj.io/phase"
+# Its labels alone: of a long run the rest is a megabyte.
+_ACCEPT = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
+_ANSWER = 10.0
+_REST = 15.0
+"""Seconds that ranks have to end beyond those that they may take to save a checkpoint."""
+
+
+class WorkflowWatch(NamedTuple):
+    """A look at a Workflow now and then.
+
+    Parameters
+    ----------
+    workflow : str
+        Its name.
+    grace : float
+        Seconds that the gang has to end by itself once the Workflow has.
+    period : float
+        Seconds between two looks.
+    """
+
+    workflow: str
+    grace: float
+    period: float = PERIOD
+
+    def wait(self) -> str:
+        """Wait until the Workflow has ended or is gone, however long that takes; gives which of both."""
+        told = False
+        while True:
+            time.sleep(self.period)
+            try:
+                code, body = _get(f"{_API}/namespaces/{_of_account('namespace')}/workflows/{self.workflow}")
+            except (OSError, ValueError, http.client.HTTPException):
+                continue  # it is asked again
+            labels = (body.get("metadata") or {}).get("labels") or {}
+            if code == 200 and labels.get(_COMPLETED) == "true":
+                return f"Workflow {self.workflow} has ended ({labels.get(_PHASE, 'phase unknown')})"
+            if code == 404 and _name(body.get("details")) == self.workflow:
+                return f"Workflow {self.workflow} is gone"
+            if code == 403 and not told:
+                told = True
+                sys.stderr.write(
+                    f"flowc: whether Workflow {self.workflow} is terminated cannot be seen from here, and this gang "
+                    f"would run on until its deadline: {body.get('message')}; apply the rbac.yaml of the flow\n"
+                )
+                sys.stderr.flush()
+
+
+def workflow_watch() -> Optional[WorkflowWatch]:
+    """The watch that FLOWC_WORKFLOW asks for; None where it is not set or the pod has no account.
+
+    Raises
+    ------
+    ContractError
+        If FLOWC_PREEMPT_GRACE holds no number of seconds.
+    """
+    workflow = os.environ.get(contract.WORKFLOW)
+    if not workflow or not os.path.exists(f"{ACCOUNT}/token"):
+        return None
+    try:
+        grace = contract.seconds(contract.PREEMPT_GRACE) or 30.0
+    except ValueError as error:
+        raise ContractError(str(error)) from None
+    return WorkflowWatch(workflow, grace + _REST)
+
+
+def _name(details: Optional[Mapping[str, Any]]) -> Optional[str]:
+    """What a 404 is about: nothing, where the API itself is not served."""
+    return None if details is None else details.get("name")
+
+
+def _get(path: str) -> tuple[int, Mapping[str, Any]]:
+    # Neither through a proxy nor to a host that a variable of the user's names: the token goes with it.
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
+    trusted = ssl.create_default_context(cafile=f"{ACCOUNT}/ca.crt")
+    connection = http.client.HTTPSConnection(host, port, timeout=_ANSWER, context=trusted)
+    try:
+        # Read each time: Kubernetes gives a new one before the old one expires.
+        headers = {"Authorization": f"Bearer {_of_account('token')}", "Accept": _ACCEPT}
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        return answer.status, body if isinstance(body, dict) else {}
+    finally:
+        connection.close()
+
+
+def _of_account(name: str) -> str:
+    with open(f"{ACCOUNT}/{name}", encoding="utf-8") as file:
+        return file.read().strip()
