@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from ..dsl.loading import without_flows_folders
 from ..runtime.runs import RunInfo, RunStatus
 
 Tell = Callable[[str], None]
@@ -151,5 +152,6 @@ class LogReader(Protocol):
 
 def get_client(target: str, access: Access) -> Client:
     """The client of a target whose runs can be asked about."""
-    client: Client = importlib.import_module(f".{target}.client", __package__).connect(access)
+    with without_flows_folders():
+        client: Client = importlib.import_module(f".{target}.client", __package__).connect(access)
     return client

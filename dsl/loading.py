@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Optional
 
@@ -113,6 +114,22 @@ def _put_on_path(name: str, folder: str, file: str) -> None:
         sys.path[:] = [path for path in sys.path if os.path.realpath(path) != folder] + [folder]
     elif folder not in sys.path:
         sys.path.insert(0, folder)
+        _folders.add(folder)
+
+
+_folders: set[str] = set()
+"""What was put before everything else on ``sys.path``."""
+
+
+@contextmanager
+def without_flows_folders() -> Iterator[None]:
+    """Import what is not the flow's: beside it may lie a file with the name of one of Python's modules."""
+    before = list(sys.path)
+    sys.path[:] = [path for path in before if path not in _folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def load_file(file: str, *, stand_in: bool = False, missing: Optional[list[tuple[str, str, int]]] = None) -> LoadedFile:

@@ -68,12 +68,10 @@ def attend(
     for each in _FORWARDED:
         signal.signal(each, lambda number, frame: _hand_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-    if watch is not None:
-        import threading
-
-        threading.Thread(target=_end_with, args=(watch, child), daemon=True).start()
     code = 1
     try:
+        if watch is not None:
+            _start(watch, child)
         code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)}, limit)
     except BaseException:
         import traceback
@@ -93,6 +91,15 @@ def _hand_on(child: int, number: int) -> None:
         os.kill(child, number)
     except ProcessLookupError:
         pass
+
+
+def _start(watch: WorkflowWatch, child: int) -> None:
+    import threading
+
+    try:
+        threading.Thread(target=_end_with, args=(watch, child), daemon=True).start()
+    except RuntimeError as error:  # no more threads for this container
+        sys.stderr.write(f"flowc: nobody looks after Workflow {watch.workflow}: {error}\n")
 
 
 def _end_with(watch: WorkflowWatch, child: int) -> None:

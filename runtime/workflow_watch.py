@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import ssl
 import sys
 import time
 from collections.abc import Mapping
@@ -33,6 +32,10 @@ _PHASE = "workflows.argoproj.io/phase"
 # Its labels alone: of a long run the rest is a megabyte.
 _ACCEPT = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
 _ANSWER = 10.0
+_BLIND = "whether Workflow {} ends cannot be seen from here, so after a termination this gang runs until its deadline"
+_PATIENCE = 4
+"""Looks in a row that may fail before that is said."""
+
 _REST = 15.0
 """Seconds that ranks have to end beyond those that they may take to save a checkpoint."""
 
@@ -55,26 +58,28 @@ class WorkflowWatch(NamedTuple):
     period: float = PERIOD
 
     def wait(self) -> str:
-        """Wait until the Workflow has ended or is gone, however long that takes; gives which of both."""
-        told = False
+        """Wait until the Workflow has ended or is gone, however long that takes; gives which of both.
+
+        Where it cannot be seen, that is said once.
+        """
+        seen, failed = False, 0
         while True:
-            time.sleep(self.period)
             try:
                 code, body = _get(f"{_API}/namespaces/{_of_account('namespace')}/workflows/{self.workflow}")
-            except (OSError, ValueError, http.client.HTTPException):
-                continue  # it is asked again
-            labels = (body.get("metadata") or {}).get("labels") or {}
-            if code == 200 and labels.get(_COMPLETED) == "true":
-                return f"Workflow {self.workflow} has ended ({labels.get(_PHASE, 'phase unknown')})"
-            if code == 404 and _name(body.get("details")) == self.workflow:
-                return f"Workflow {self.workflow} is gone"
-            if code == 403 and not told:
-                told = True
-                sys.stderr.write(
-                    f"flowc: whether Workflow {self.workflow} is terminated cannot be seen from here, and this gang "
-                    f"would run on until its deadline: {body.get('message')}; apply the rbac.yaml of the flow\n"
-                )
-                sys.stderr.flush()
+                labels = (body.get("metadata") or {}).get("labels") or {}
+                if code == 200 and labels.get(_COMPLETED) == "true":
+                    return f"Workflow {self.workflow} has ended ({labels.get(_PHASE, 'phase unknown')})"
+                # In a cluster that only takes another one's JobSets in, it never was.
+                if seen and code == 404 and _name(body.get("details")) == self.workflow:
+                    return f"Workflow {self.workflow} is gone"
+                why = "" if code == 200 else f"{code} {body.get('message')}"
+            except Exception as error:
+                # It is no reason for the gang to fail that somebody else's server, network or Python does.
+                why = str(error) or type(error).__name__
+            seen, failed = seen or not why, failed + 1 if why else 0
+            if failed == _PATIENCE:
+                _tell(f"{_BLIND.format(self.workflow)}: {why}")
+            time.sleep(self.period)
 
 
 def workflow_watch() -> Optional[WorkflowWatch]:
@@ -86,7 +91,10 @@ def workflow_watch() -> Optional[WorkflowWatch]:
         If FLOWC_PREEMPT_GRACE holds no number of seconds.
     """
     workflow = os.environ.get(contract.WORKFLOW)
-    if not workflow or not os.path.exists(f"{ACCOUNT}/token"):
+    if not workflow:
+        return None
+    if not os.path.exists(f"{ACCOUNT}/token"):
+        _tell(f"{_BLIND.format(workflow)}: the pod has no token")
         return None
     try:
         grace = contract.seconds(contract.PREEMPT_GRACE) or 30.0
@@ -100,10 +108,20 @@ def _name(details: Optional[Mapping[str, Any]]) -> Optional[str]:
     return None if details is None else details.get("name")
 
 
+def _tell(text: str) -> None:
+    sys.stderr.write(f"flowc: {text}\n")
+    sys.stderr.flush()
+
+
 def _get(path: str) -> tuple[int, Mapping[str, Any]]:
-    # Neither through a proxy nor to a host that a variable of the user's names: the token goes with it.
+    import ssl
+
+    # Not through a proxy: the token goes with it.
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
     trusted = ssl.create_default_context(cafile=f"{ACCOUNT}/ca.crt")
+    # From Python 3.13 on it would want extensions in the cluster's own certificate that EKS and MicroK8s do not put
+    # there (https://github.com/kubernetes-client/python/issues/2394). Chain, name and time are checked all the same.
+    trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
     connection = http.client.HTTPSConnection(host, port, timeout=_ANSWER, context=trusted)
     try:
         # Read each time: Kubernetes gives a new one before the old one expires.

@@ -17,27 +17,45 @@ _API = "rbac.authorization.k8s.io"
 
 def rbac(site: Site) -> list[dict[str, Any]]:
     """ServiceAccounts, Roles and RoleBindings."""
-    rules = [{"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}]
-    if not site.gangs:
-        return _account(site, site.name, rules, site.plan.steps)
-    verbs = ["create", "delete", "get", "list", "watch"]
-    rules.append({"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": verbs})
-    look = [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
-    gangs = [step for step in site.plan.steps if step.kind == "gang"]
-    return [*_account(site, site.name, rules, site.plan.steps), *_account(site, site.gang_account, look, gangs)]
+    steps = site.plan.steps
+    report = [{"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}]
+    # In a pod of Argo's, too, a gang's failure is recorded for @catch.
+    out = [_account(site, site.name), *_rights(site, site.name, report, _named(s for s in steps if not _gang_alone(s)))]
+    if site.gangs:
+        verbs = ["create", "delete", "get", "list", "watch"]
+        manage = [{"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": verbs}]
+        look = [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
+        out += _rights(site, site.name, manage, (), f"{site.name}.jobsets")
+        out += [_account(site, site.gang_account)]
+        out += _rights(site, site.gang_account, look, _named(step for step in steps if step.kind == "gang"))
+    return out
 
 
-def _account(site: Site, name: str, rules: list[dict[str, Any]], steps: Iterable[Step]) -> list[dict[str, Any]]:
-    """An account with its rights, which those also get that the steps name instead."""
+def _gang_alone(step: Step) -> bool:
+    return step.kind == "gang" and step.catch is None
+
+
+def _named(steps: Iterable[Step]) -> list[str]:
+    """The accounts that steps name instead of the flow's."""
     named = [options.given(step).get("service_account") for step in steps]
-    accounts = list(dict.fromkeys([name, *(str(each) for each in named if each)]))
+    return list(dict.fromkeys(str(name) for name in named if name))
+
+
+def _account(site: Site, name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": site.metadata(name)}
+
+
+def _rights(
+    site: Site, account: str, rules: list[dict[str, Any]], others: Iterable[str], name: str = ""
+) -> list[dict[str, Any]]:
+    """A Role, and who has it: an account of the flow's own, and others."""
+    name = name or account
     subjects = [
-        {"kind": "ServiceAccount", "name": account, **({"namespace": site.namespace} if site.namespace else {})}
-        for account in accounts
+        {"kind": "ServiceAccount", "name": each, **({"namespace": site.namespace} if site.namespace else {})}
+        for each in dict.fromkeys([account, *others])
     ]
     metadata = site.metadata(name)
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": f"{_API}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
         {
             "apiVersion": f"{_API}/v1",

@@ -275,6 +275,8 @@ def _template(plan: Plan, step: Step, item: Mapping[str, Any]) -> Iterator[str]:
     if gang != (step.kind == "gang"):
         yield f"it is {'a' if gang else 'no'} gang"
         return
+    if gang and env.get(contract.WORKFLOW) != env.get(contract.RUN_ID):
+        yield "it would outlive its Workflow"
     for name, text in step.env.items():
         # As the kubelet reads it, for which two of them stand for one.
         if name != "PYTHONPATH" and "{{" not in text and env.get(name, "").replace("$$", "$") != text:

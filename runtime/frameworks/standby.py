@@ -71,7 +71,10 @@ class Outcome:
     @property
     def settles_in(self) -> float:
         """Seconds in which others may still say that they were first."""
-        if self.lost_another or self.unknown:
+        if self.unknown:
+            # So long it takes until a supervisor that gives no sign of life is lost.
+            return Limits().silence + 3 * Limits().heartbeat
+        if self.lost_another:
             return _SETTLE_FOR_CAUSE
         return _SETTLE_FOR_KILLER if self.code in _KILLED else _SETTLE
 
@@ -205,9 +208,7 @@ class Nodes:
                 failed.append(outcome)
                 deadline = deadline or time.monotonic() + outcome.settles_in
 
-    def _ask_to_end(
-        self, links: list[exec_link.Link], waiting: set[int], outcomes: queue.SimpleQueue[Outcome]
-    ) -> bool:
+    def _ask_to_end(self, links: list[exec_link.Link], waiting: set[int], outcomes: queue.SimpleQueue[Outcome]) -> bool:
         # Whether all have ended in the time that the gang has for that.
         for link in links:
             try:

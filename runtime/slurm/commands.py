@@ -17,7 +17,7 @@ _CLEARED = ("SLURM", "SBATCH_", "SRUN_", "SQUEUE_", "SCANCEL_", "SALLOC_")
 _KEPT = frozenset(
     ["SLURM_CONF", "SLURM_CONF_SERVER", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION"]
 )
-"""Where the cluster is, and what a user of many sites says there once for all jobs."""
+"""Where the cluster is, and what a user of many sites says there once for all jobs that do not say it themselves."""
 
 _AWAY = (
     "(?i)unable to contact|socket timed out|connection refused|connection reset|transport endpoint|zero bytes were"
@@ -109,6 +109,21 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     sbatch would hand SLURM_* on to the new job, whose srun would then go by the old job's numbers.
     """
     return {name: value for name, value in environ.items() if name in _KEPT or not name.startswith(_CLEARED)}
+
+
+def without_what_is_stated(environment: Mapping[str, str], script: str) -> dict[str, str]:
+    """An environment without those defaults of a user's that a job script has a word of its own on.
+
+    Slurm lets the variables go before the lines of the script (https://slurm.schedmd.com/sbatch.html, input environment
+    variables), and a step would run in another partition than the flow says.
+    """
+    try:
+        with open(script, encoding="utf-8") as file:
+            words = [line.split()[1] for line in file if line.startswith("#SBATCH --")]
+    except OSError:  # sbatch says it better
+        words = []
+    stated = {"SBATCH_" + word[2:].partition("=")[0].upper().replace("-", "_") for word in words}
+    return {name: value for name, value in environment.items() if name not in stated}
 
 
 def own_job(environ: Mapping[str, str]) -> Optional[str]:

@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -57,4 +56,6 @@ def _do(end: Callable[[], object]) -> None:
     try:
         end()
     except BaseException:
+        import traceback
+
         traceback.print_exc()

@@ -94,7 +94,8 @@ def gang_size(outline: Outline, gang: str, parameters: Mapping[str, Any]) -> Opt
         return opener.size
     if opener.size_parameter is not None:
         value = parameters.get(opener.size_parameter)
-        return value if type(value) is int else None
+        # What is no size, the step itself refuses when it runs.
+        return value if type(value) is int and value > 0 else None
     return None
 
 

@@ -15,7 +15,15 @@ from ..lineage import Lineage
 from ..outline import ContractError
 from ..record import Record, Records
 from ..runs import DONE, RunInfo
-from .commands import Commands, ControllerAway, Room, SlurmError, clean_environment, own_job
+from .commands import (
+    Commands,
+    ControllerAway,
+    Room,
+    SlurmError,
+    clean_environment,
+    own_job,
+    without_what_is_stated,
+)
 from .journal import Journal, Settings
 from .naming import job_name
 from .regions import Entry, Region, Submission, arrivals, build, follow, is_dynamic
@@ -305,7 +313,7 @@ class Submitter:
         room = Room(lambda: self.journal.set_waiting(submission.key, number, self._job), self.journal.waiting)
         if job is None:
             arguments = self._arguments(submission, name, jobs)
-            environment = self._environment(submission, region)
+            environment = without_what_is_stated(self._environment(submission, region), arguments[-1])
             try:
                 job = self.commands.submit(arguments, environment, name, self._check_going_on, room)
             except SlurmError as error:

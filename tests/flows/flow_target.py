@@ -160,6 +160,10 @@ class Target:
         """Resume a run as a new one, and wait for its end."""
         raise NotImplementedError
 
+    def accounts(self, run_id: str) -> str:
+        """What the run's jobs wrote outside their tasks, where there are jobs."""
+        return ""
+
     def values(self, flow_file: Path, params: Values | None) -> dict[str, Any]:
         """The parameters of a run; a flow that takes a ``lab`` gets this target's."""
         lab = self.folder / "lab"

@@ -15,6 +15,7 @@ from flowc.runtime.frameworks.exec_service import ExecService
 from flowc.runtime.frameworks.programs import ProgramFailed
 from flowc.runtime.frameworks.standby import Command, Nodes
 from flowc.runtime.gang import Member
+from flowc.runtime.gang.supervisor import Limits
 
 SECRET = b"a secret that only the tests know"
 
@@ -57,7 +58,7 @@ def test_a_rank_that_lost_another_is_not_taken_for_the_first_to_fail(nodes: Node
 
 
 def test_a_rank_that_was_lost_may_be_told_of_by_others_first(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standby, "_SETTLE_FOR_CAUSE", 0.7)
+    monkeypatch.setattr(standby, "Limits", lambda: Limits(silence=0.4, heartbeat=0.1))
     link = nodes.connect(1)
     monkeypatch.setattr(nodes, "connect", lambda rank: link)
     threading.Timer(0.2, link.close).start()

@@ -16,6 +16,7 @@ from flowc.runtime.slurm.commands import (
     SlurmMissing,
     clean_environment,
     own_job,
+    without_what_is_stated,
 )
 from flowc.runtime.slurm.reasons import explanations
 
@@ -185,6 +186,13 @@ def test_what_belongs_to_the_job_around_does_not_reach_another() -> None:
         "SLURM_JOB_ID": "9",
     }
     assert clean_environment({**kept, **gone}) == kept
+
+
+def test_a_users_defaults_are_for_steps_that_do_not_say_otherwise(tmp_path: Path) -> None:
+    script = tmp_path / "a.sbatch"
+    script.write_text("#!/bin/bash\n#SBATCH --partition=gpu\n#SBATCH --no-requeue\necho '#SBATCH --qos=x'\n")
+    given = {"SBATCH_PARTITION": "cpu", "SBATCH_QOS": "long", "PARTITION": "x"}
+    assert without_what_is_stated(given, str(script)) == {"SBATCH_QOS": "long", "PARTITION": "x"}
 
 
 def test_the_own_job_is_named_as_slurm_names_it() -> None:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 WriteFlow = Callable[..., Path]
 
+
 @pytest.mark.parametrize("shape", CROSSED)
 def test_what_all_inputs_agree_on_comes_through_every_join(shape: str, target: Target, write_flow: WriteFlow) -> None:
     flow = FlowText(SHAPES[shape]).put("start", (), ["self.agreed, self.here_first = {'x': [1, 2]}, self.here"])

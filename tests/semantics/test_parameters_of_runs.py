@@ -137,12 +137,17 @@ if __name__ == "__main__":
 """
 
 
+def write_files_flow(folder: Path, write_flow: WriteFlow) -> Path:
+    """A flow with the files that it reads, all in one folder."""
+    (folder / "note.txt").write_text("größer\n", encoding="utf-8")
+    (folder / "raw.bin").write_bytes(b"\0\xff\n")
+    (folder / "config.json").write_text(json.dumps({"label": "here", "size": 4}))
+    return write_flow(FILES)
+
+
 @pytest.fixture
 def files_flow(tmp_path: Path, write_flow: WriteFlow) -> Path:
-    (tmp_path / "note.txt").write_text("größer\n", encoding="utf-8")
-    (tmp_path / "raw.bin").write_bytes(b"\0\xff\n")
-    (tmp_path / "config.json").write_text(json.dumps({"label": "here", "size": 4}))
-    return write_flow(FILES)
+    return write_files_flow(tmp_path, write_flow)
 
 
 def test_files_and_configs(target: Target, files_flow: Path) -> None:

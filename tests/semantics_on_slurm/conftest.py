@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from slurm_lab import SlurmLab
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "semantics"))
 
+from test_parameters_of_runs import write_files_flow
+
 AT_ONCE = int(os.environ.get("FLOWC_RUNS_AT_ONCE", "8"))
 
 
@@ -26,10 +29,18 @@ def run_case(case: Any, lab: SlurmLab) -> None:
 
     def write_flow(text: str, name: str = "flow.py", dsl: str = "flowc") -> Path:
         file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.replace("from DSL import", f"from {dsl} import"))
         return file
 
-    case.function(target=Slurm(folder, lab), write_flow=write_flow, **case.choices)
+    given = {
+        "target": lambda: Slurm(folder, lab),
+        "write_flow": lambda: write_flow,
+        "tmp_path": lambda: folder,
+        "files_flow": lambda: write_files_flow(folder, write_flow),
+    }
+    wanted = inspect.signature(case.function).parameters.keys() - case.choices.keys()
+    case.function(**{name: given[name]() for name in wanted}, **case.choices)
 
 
 @pytest.fixture(scope="session")

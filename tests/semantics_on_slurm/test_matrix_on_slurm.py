@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "semantics"))
 
+import test_authoring as authoring
+import test_current as currents
+import test_merges as merges
+import test_parameters_of_runs as parameters
 import test_resume as resume
 import test_retries as retries
 import test_shapes as shapes
@@ -18,6 +24,7 @@ import time_limits
 from flow_shapes import CORE, FULL, SHAPES
 
 CROSSED = tuple(SHAPES) if FULL else CORE
+FEW = CORE if FULL else ("gang_in_foreach", "loop_of_foreach")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("semantics-on-slurm")]
 
@@ -28,6 +35,24 @@ class Case(NamedTuple):
     name: str
     function: Callable[..., None]
     choices: dict[str, Any]
+
+
+def parametrized(function: Callable[..., None]) -> Iterator[Case]:
+    """A test with all that it is parametrized by; of the two spellings of the DSL only Metaflow's."""
+    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
+    lists = [[values if isinstance(mark.args[0], tuple) else (values,) for values in mark.args[1]] for mark in marks]
+    names = [name for mark in marks for name in ([mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0])]
+    for number, values in enumerate(itertools.product(*lists)):
+        choices = dict(zip(names, itertools.chain(*values)))
+        if choices.get("dsl") != "flowc":
+            yield Case(f"{function.__name__[len('test_') :]}-{number}", function, choices)
+
+
+def asked_of_every_target(module: ModuleType) -> Iterator[Case]:
+    """The tests of a module that are about no target in particular."""
+    for name, function in vars(module).items():
+        if name.startswith("test_") and function.__annotations__.get("target") == "Target":
+            yield from parametrized(function)
 
 
 def cases() -> Iterator[Case]:
@@ -53,6 +78,20 @@ def cases() -> Iterator[Case]:
         for shape, victim in [("linear", "a"), ("foreach", "work"), ("gang", "train"), ("branch", "join")]:
             choices = {"shape": shape, "victim": victim, "crash": crash}
             yield Case(f"crash-{crash}-{shape}", retries.test_a_crash_is_reported, choices)
+    for shape in FEW:
+        for function in (
+            shapes.test_decorators_that_have_nothing_to_do_change_nothing,
+            retries.test_what_takes_too_long_is_tried_again,
+            merges.test_what_all_inputs_agree_on_comes_through_every_join,
+        ):
+            yield Case(f"{function.__name__[len('test_') :]}-{shape}", function, {"shape": shape})
+    yield from parametrized(shapes.test_plain_decorators_of_the_author)
+    for module in (authoring, currents, merges, parameters):
+        for case in asked_of_every_target(module):
+            if case.function is not merges.test_what_all_inputs_agree_on_comes_through_every_join:
+                yield case
+    checkpoints = currents.test_an_attempt_goes_on_from_the_checkpoint_of_the_one_before
+    yield Case("checkpoints", checkpoints, {})
     yield Case("retry_waits", retries.test_the_wait_between_retries_grows_by_its_factor, {})
     yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
     for shape, victim in resume.PLACES if FULL else resume.PLACES[::4]:

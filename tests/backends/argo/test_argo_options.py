@@ -174,7 +174,9 @@ def test_namespace_and_accounts(tmp_path: Path) -> None:
     assert {item["metadata"]["namespace"] for item in documents(produced) if "metadata" in item} == {"lab"}
     bindings = documents(produced, "RoleBinding")
     assert [[(item["name"], item["namespace"]) for item in binding["subjects"]] for binding in bindings] == [
-        [(name, "lab"), ("trainer", "lab")] for name in ("myflow", "myflow.gang")
+        [("myflow", "lab")],
+        [("myflow", "lab")],
+        [("myflow.gang", "lab"), ("trainer", "lab")],
     ]
     other = compiled(tmp_path, GANG.format(decorators="@kubernetes(namespace='lab')"), namespace="other")
     assert [item.code for item in other.diagnostics if item.is_error] == ["FC416"]
@@ -220,13 +222,26 @@ def test_ranks_may_look_at_their_workflow_and_no_more(tmp_path: Path) -> None:
         assert env["FLOWC_WORKFLOW"] == env["FLOWC_RUN_ID"]
         rights = {each["metadata"]["name"]: each["rules"] for each in documents(produced, "Role")}
         assert rights["myflow.gang"] == [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
+        assert [rule["resources"] for name in ("myflow", "myflow.jobsets") for rule in rights[name]] == [
+            ["workflowtaskresults"], ["jobsets"]
+        ]  # fmt: skip
         held = {
             each["roleRef"]["name"]: [subject["name"] for subject in each["subjects"]]
             for each in documents(produced, "RoleBinding")
         }
         own = [] if account == "myflow.gang" else [account]
-        assert held == {"myflow": ["myflow", *own], "myflow.gang": ["myflow.gang", *own]}
-        assert {each["metadata"]["name"] for each in documents(produced, "ServiceAccount")} == set(held)
+        assert held == {"myflow": ["myflow"], "myflow.jobsets": ["myflow"], "myflow.gang": ["myflow.gang", *own]}
+        assert [each["metadata"]["name"] for each in documents(produced, "ServiceAccount")] == ["myflow", "myflow.gang"]
+
+
+def test_steps_that_name_an_account_have_it_report_to_argo(tmp_path: Path) -> None:
+    produced = compiled(tmp_path, ONE.format(decorators="@kubernetes(service_account='trainer')"), code="installed")
+    (binding,) = documents(produced, "RoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == ["myflow", "trainer"]
+    caught = "@kubernetes(service_account='trainer')\n@catch(var='lost')"
+    produced = compiled(tmp_path, GANG.format(decorators=caught), code="installed")
+    held = {each["metadata"]["name"]: each["subjects"] for each in documents(produced, "RoleBinding")}
+    assert [subject["name"] for subject in held["myflow"]] == ["myflow", "trainer"]
 
 
 def test_autoscalers_leave_the_pod_alone_that_watches_a_gang(tmp_path: Path) -> None:

@@ -72,6 +72,20 @@ def test_a_workflow_that_is_deleted_is_gone(api: ArgoApi, watch: Said) -> None:
     until(lambda: watch() == "Workflow f-1 is gone")
 
 
+def test_a_workflow_that_never_was_here_is_not_gone(api: ArgoApi) -> None:
+    api.objects.delete("workflows", "f-1", False)
+    said: list[str] = []
+    thread = threading.Thread(target=lambda: said.append(WorkflowWatch("f-1", 1.0, 0.02).wait()), daemon=True)
+    thread.start()
+    looks(api, 6)
+    assert thread.is_alive() and said == []
+    kind = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow"}
+    api.objects.create("workflows", {**kind, "metadata": {"name": "f-1"}, "spec": {}}, "me", False)
+    mark(api, "Failed", "true")
+    thread.join(10)
+    assert said
+
+
 def test_an_api_that_does_not_serve_workflows_tells_nothing(api: ArgoApi, watch: Said) -> None:
     api.absent.add("argoproj.io")
     looks(api, 3)
@@ -82,9 +96,9 @@ def test_who_may_not_look_is_told_once_and_looks_on(
     api: ArgoApi, watch: Said, capfd: pytest.CaptureFixture[str]
 ) -> None:
     api.denied.add(("get", "workflows"))
-    looks(api, 4)
+    looks(api, 8)
     said = capfd.readouterr().err
-    assert said.count("apply the rbac.yaml of the flow") == 1 and 'cannot get resource "workflows"' in said
+    assert said.count("this gang runs until its deadline") == 1 and 'cannot get resource "workflows"' in said
     api.denied.clear()
     mark(api, "Failed", "true")
     until(lambda: watch() != "")
@@ -111,7 +125,7 @@ def test_a_server_that_is_away_or_somebody_else_is_asked_again(
     assert said == ["Workflow f-1 has ended (Succeeded)"]
 
 
-def test_who_watches(api: ArgoApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_watches(api: ArgoApi, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert workflow_watch.workflow_watch() is None
     monkeypatch.setenv(contract.WORKFLOW, "f-1")
     monkeypatch.setenv(contract.PREEMPT_GRACE, "60")
@@ -121,3 +135,4 @@ def test_who_watches(api: ArgoApi, monkeypatch: pytest.MonkeyPatch) -> None:
         workflow_watch.workflow_watch()
     monkeypatch.setattr(workflow_watch, "ACCOUNT", "/no/such/folder")
     assert workflow_watch.workflow_watch() is None
+    assert "this gang runs until its deadline: the pod has no token" in capfd.readouterr().err
