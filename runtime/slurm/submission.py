@@ -272,6 +272,12 @@ class Submitter:
             job = self.journal.job(key)
             if job is not None:
                 return job
+            name = job_name(self.settings.prefix, key)
+            if os.environ.get("SLURM_JOB_NAME") == name:
+                # It is this very job, and whoever submitted it was gone before it could write its id down.
+                job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
+                self.journal.set_job(key, job, name)
+                return job
             self._check_going_on()
             number, holder = self.journal.intent(key)
             if holder is None or self._is_gone(holder):

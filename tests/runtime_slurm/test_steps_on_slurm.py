@@ -418,3 +418,47 @@ def test_the_command_line_of_pyxis_works(on_slurm: Slurm, slurm: Any) -> None:
     finally:
         shutil.rmtree(programs)
     assert "--container-image=docker://python:3.12" in run.artifact("start", "inside")
+
+
+SBATCH = """#!/bin/bash
+# sbatch, but that whoever calls it for the AT-th time is killed before or after.
+count=$(ls "{folder}" | grep -c "^call-")
+: > "{folder}/call-$count"
+[ "$count" = {at} ] && [ {when} = before ] && kill -9 $PPID && exit 1
+"{sbatch}" "$@"
+code=$?
+[ "$count" = {at} ] && kill -9 $PPID
+exit $code
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_who_submits_is_killed_and_nothing_is_lost_or_done_twice(
+    at: int, when: str, on_slurm: Slurm, slurm: Any
+) -> None:
+    """The first call is ``flowc submit``'s, those that follow the job's that has the width of the foreach."""
+    folder = on_slurm.folder / "bin"
+    folder.mkdir()
+    path = str(on_slurm.cluster.env["PATH"])
+    (folder / "sbatch").write_text(
+        SBATCH.format(folder=folder, at=at, when=when, sbatch=shutil.which("sbatch", path=path))
+    )
+    (folder / "sbatch").chmod(0o755)
+    file = write(on_slurm, PARAMETERS)
+    words = ["submit", str(file), "--target", "slurm", "--datastore", str(on_slurm.root), "--word", "x"]
+    done = on_slurm.command(*words, env={"PATH": f"{folder}:{path}"})
+    assert (done.returncode == 0) == (at > 0), done.said
+    state = ended(on_slurm, "GivenFlow", "1", 60)["state"]
+    until(lambda: not queue(on_slurm), 30, "jobs are left in the queue")
+    # Jobs of the region see to it that it is whole; where there are none, somebody has to resume the run.
+    assert state == ("done" if when == "after" or at == 2 else "failed")
+    run = "1"
+    if state == "failed":
+        resumed = on_slurm.command("resume", "GivenFlow/1", "--wait", "--datastore", str(on_slurm.root))
+        assert resumed.returncode == 0, resumed.said
+        run = "2"
+    view = RunView("GivenFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    assert view.done() == {"start", "work/0", "work/1", "join", "end"}
+    began = list(on_slurm.root.glob("GivenFlow/*/*/*/[0-9]*/stdout.log"))
+    assert len(began) == 5, began
