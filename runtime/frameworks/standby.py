@@ -206,7 +206,8 @@ class Nodes:
             waiting.discard(outcome.rank)
             if outcome.code:
                 failed.append(outcome)
-                deadline = deadline or time.monotonic() + outcome.settles_in
+                settles = time.monotonic() + outcome.settles_in
+                deadline = max(deadline or 0.0, settles) if outcome.unknown else deadline or settles
 
     def _ask_to_end(self, links: list[exec_link.Link], waiting: set[int], outcomes: queue.SimpleQueue[Outcome]) -> bool:
         # Whether all have ended in the time that the gang has for that.

@@ -111,19 +111,28 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in _KEPT or not name.startswith(_CLEARED)}
 
 
-def without_what_is_stated(environment: Mapping[str, str], script: str) -> dict[str, str]:
-    """An environment without those defaults of a user's that a job script has a word of its own on.
+def restated(environment: Mapping[str, str], script: str) -> list[str]:
+    """The options of a job script for which somebody's environment has a default of its own, for the command line.
 
-    Slurm lets the variables go before the lines of the script (https://slurm.schedmd.com/sbatch.html, input environment
-    variables), and a step would run in another partition than the flow says.
+    Slurm lets the variables go before the lines of the script, and the command line before both
+    (https://slurm.schedmd.com/sbatch.html, input environment variables). They are not taken away: the jobs that follow
+    have their environment from this one.
     """
+    found = []
     try:
         with open(script, encoding="utf-8") as file:
-            words = [line.split()[1] for line in file if line.startswith("#SBATCH --")]
+            for line in file:
+                if line.strip() and not line.startswith("#"):
+                    break  # as sbatch does
+                words = line.split()[1:2] if line.startswith("#SBATCH --") else []
+                found += [word for word in words if _variable(word) in environment]
     except OSError:  # sbatch says it better
-        words = []
-    stated = {"SBATCH_" + word[2:].partition("=")[0].upper().replace("-", "_") for word in words}
-    return {name: value for name, value in environment.items() if name not in stated}
+        pass
+    return found
+
+
+def _variable(option: str) -> str:
+    return "SBATCH_" + option[2:].partition("=")[0].upper().replace("-", "_")
 
 
 def own_job(environ: Mapping[str, str]) -> Optional[str]:

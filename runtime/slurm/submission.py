@@ -22,7 +22,7 @@ from .commands import (
     SlurmError,
     clean_environment,
     own_job,
-    without_what_is_stated,
+    restated,
 )
 from .journal import Journal, Settings
 from .naming import job_name
@@ -319,7 +319,7 @@ class Submitter:
         room = Room(lambda: self.journal.set_waiting(submission.key, number, self._job), self.journal.waiting)
         if job is None:
             arguments = self._arguments(submission, name, jobs)
-            environment = without_what_is_stated(self._environment(submission, region), arguments[-1])
+            environment = self._environment(submission, region)
             try:
                 job = self.commands.submit(arguments, environment, name, self._check_going_on, room)
             except SlurmError as error:
@@ -356,7 +356,8 @@ class Submitter:
             arguments.append(f"--array={submission.array}")
         if submission.nodes is not None:
             arguments.append(f"--nodes={submission.nodes}")
-        return [*arguments, f"{self.settings.code}/steps/{submission.step}.sbatch"]
+        script = f"{self.settings.code}/steps/{submission.step}.sbatch"
+        return [*arguments, *restated(self._environ, script), script]
 
     def _environment(self, submission: Submission, region: str) -> dict[str, str]:
         index = Address(submission.step, submission.at).task_id if submission.at else ""

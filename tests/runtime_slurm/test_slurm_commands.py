@@ -16,7 +16,7 @@ from flowc.runtime.slurm.commands import (
     SlurmMissing,
     clean_environment,
     own_job,
-    without_what_is_stated,
+    restated,
 )
 from flowc.runtime.slurm.reasons import explanations
 
@@ -190,9 +190,11 @@ def test_what_belongs_to_the_job_around_does_not_reach_another() -> None:
 
 def test_a_users_defaults_are_for_steps_that_do_not_say_otherwise(tmp_path: Path) -> None:
     script = tmp_path / "a.sbatch"
-    script.write_text("#!/bin/bash\n#SBATCH --partition=gpu\n#SBATCH --no-requeue\necho '#SBATCH --qos=x'\n")
-    given = {"SBATCH_PARTITION": "cpu", "SBATCH_QOS": "long", "PARTITION": "x"}
-    assert without_what_is_stated(given, str(script)) == {"SBATCH_QOS": "long", "PARTITION": "x"}
+    lines = "#!/bin/bash\n\n# A step.\n#SBATCH --partition=gpu\n#SBATCH --no-requeue\n#SBATCH --qos=long\n"
+    script.write_text(lines + "set -e\n#SBATCH --account=in-the-setup\n")
+    given = {"SBATCH_PARTITION": "cpu", "SBATCH_ACCOUNT": "mine", "PARTITION": "x"}
+    assert restated(given, str(script)) == ["--partition=gpu"]
+    assert restated({}, str(script)) == [] == restated(given, str(tmp_path / "not-there"))
 
 
 def test_the_own_job_is_named_as_slurm_names_it() -> None:

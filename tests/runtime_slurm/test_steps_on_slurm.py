@@ -36,8 +36,24 @@ WORD = "a 'b' \\"c\\" $(touch pwned) `touch pwned` $HOME # ü\\n2nd"
 
 
 class AskingFlow(FlowSpec):
+    @slurm(partition="other")
     @step
     def start(self):
+        self.many = [1]
+        self.next(self.later, foreach="many")
+
+    @step
+    def later(self):
+        self.found = found()
+        self.next(self.later_join)
+
+    @step
+    def later_join(self, inputs):
+        self.after = inputs[0].found
+        self.next(self.open)
+
+    @step
+    def open(self):
         self.next(self.placed, self.kept_off, self.alone, self.devices, self.other_devices, self.much, self.set_up)
 
     @slurm(partition="other", account="physics", time="00:07:00", nodelist="node2", extra={"comment": "night-shift"})
@@ -89,6 +105,7 @@ class AskingFlow(FlowSpec):
     @step
     def join(self, inputs):
         self.found = {name: getattr(inputs, name).found for name in STEPS}
+        self.after = inputs.placed.after
         self.next(self.end)
 
     @step
@@ -111,16 +128,24 @@ def test_jobs_have_what_their_steps_ask_for(on_slurm: Slurm, slurm: Any) -> None
     slurm.run(["scontrol", "create", *words], check=True)
     try:
         # Somebody's defaults, for steps that do not say otherwise.
+        # Elsewhere than in the cluster's own default, which is main.
+        slurm.run(["scontrol", "update", "partitionname=main", "default=no"], check=True)
+        slurm.run(["scontrol", "update", "partitionname=other", "default=yes"], check=True)
         defaults = {"SBATCH_PARTITION": "main", "SBATCH_ACCOUNT": "default", "BASH_FUNC_module%%": MODULE}
         run = on_slurm.run(write(on_slurm, ASKING), env=defaults)
         found = run.artifact("join", "found")
         jobs = {name: slurm.details(job_of(on_slurm, run.run_id, f"{name}._")) for name in found}
+        later = slurm.details(job_of(on_slurm, run.run_id, "later._.c0") + "_0")
     finally:
         slurm.run(["scontrol", "delete", "reservationname=course"])
+        slurm.run(["scontrol", "update", "partitionname=other", "default=no"], check=True)
+        slurm.run(["scontrol", "update", "partitionname=main", "default=yes"], check=True)
     assert (found["placed"]["SLURM_JOB_PARTITION"], found["placed"]["SLURMD_NODENAME"]) == ("other", "node2")
     asked = {name: jobs["placed"][name].strip() for name in ("Partition", "Account", "TimeLimit", "Comment")}
     assert asked == {"Partition": "other", "Account": "physics", "TimeLimit": "00:07:00", "Comment": "night-shift"}
     assert (jobs["much"]["Partition"], jobs["much"]["Account"]) == ("main", "default")
+    # What is submitted by a job that stands elsewhere has them, too.
+    assert later["Account"] == "default" and run.artifact("join", "after")["SLURM_JOB_PARTITION"] == "main"
 
     assert found["kept_off"]["SLURMD_NODENAME"] == "node3"
     assert jobs["kept_off"]["Features"] == "node1|node3" and jobs["kept_off"]["ExcNodeList"] == "node1"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from ....dsl.loading import without_flows_folders
 from .errors import ClusterError, asking, missing
 
 MANAGER = "flowc"
@@ -65,7 +66,8 @@ class Cluster:
 
     def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
         try:
-            import kubernetes  # noqa: F401 (said here if it is missing)
+            with without_flows_folders():
+                import kubernetes  # noqa: F401 (said here if it is missing)
         except ImportError as error:
             raise ClusterError(
                 f"the Python package {(error.name or 'kubernetes').partition('.')[0]} is missing, by which flowc talks "

@@ -140,6 +140,16 @@ def _left_over(cluster: Cluster, objects: list[Object], dry_run: bool, tell: Cal
         tell(f"{'kept':<11} code of earlier versions, which runs under way may need: ConfigMap {shown}")
         tell(f"{'':<11} once none is: kubectl -n {cluster.namespace} delete configmap {shown}")
 
+    rights = sorted(
+        item["metadata"]["name"]
+        for item in _listed(cluster, "RoleBinding", wanted)
+        if ("RoleBinding", item["metadata"]["name"]) not in names
+    )
+    if rights:
+        shown = " ".join(rights)
+        tell(f"{'kept':<11} rights that the flow needs no more, but runs under way may: RoleBinding {shown}")
+        tell(f"{'':<11} once none does: kubectl -n {cluster.namespace} delete rolebinding {shown}")
+
 
 def _listed(cluster: Cluster, kind: str, labels: str) -> list[Object]:
     try:
