@@ -19,20 +19,17 @@ def rbac(site: Site) -> list[dict[str, Any]]:
     """ServiceAccounts, Roles and RoleBindings."""
     steps = site.plan.steps
     report = [{"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}]
-    # In a pod of Argo's, too, a gang's failure is recorded for @catch.
-    out = [_account(site, site.name), *_rights(site, site.name, report, _named(s for s in steps if not _gang_alone(s)))]
+    gangs = [step for step in steps if step.kind == "gang"]
+    others = _named(step for step in steps if step.kind != "gang")
+    out = [_account(site, site.name), *_rights(site, site.name, report, others)]
     if site.gangs:
         verbs = ["create", "delete", "get", "list", "watch"]
         manage = [{"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": verbs}]
         look = [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
         out += _rights(site, site.name, manage, (), f"{site.name}.jobsets")
         out += [_account(site, site.gang_account)]
-        out += _rights(site, site.gang_account, look, _named(step for step in steps if step.kind == "gang"))
+        out += _rights(site, site.gang_account, look, _named(gangs))
     return out
-
-
-def _gang_alone(step: Step) -> bool:
-    return step.kind == "gang" and step.catch is None
 
 
 def _named(steps: Iterable[Step]) -> list[str]:

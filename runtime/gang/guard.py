@@ -110,13 +110,26 @@ def _marked(mark: bytes, session: int) -> Iterator[int]:
         names = os.listdir("/proc")
     except OSError:
         return
+    found: set[int] = set()
+    children: dict[int, list[int]] = {}
     for name in filter(str.isdigit, names):
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                state, _, _, own_session = file.read().rpartition(b")")[2].split()[:4]
+                state, parent, _, own_session = file.read().rpartition(b")")[2].split()[:4]
             with open(f"/proc/{name}/environ", "rb") as file:
                 variables = file.read().split(b"\0")
         except (OSError, ValueError):
             continue
-        if state not in (b"Z", b"X") and (int(own_session) == session or mark in variables):
-            yield int(name)
+        if state in (b"Z", b"X"):
+            continue
+        children.setdefault(int(parent), []).append(int(name))
+        if int(own_session) == session or mark in variables:
+            found.add(int(name))
+    # Who gives itself a title, as Ray's agents do, writes it where its environment stood.
+    todo = list(found)
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child not in found:
+                found.add(child)
+                todo.append(child)
+    yield from found

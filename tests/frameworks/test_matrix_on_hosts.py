@@ -84,7 +84,7 @@ def test_a_partition_ends_the_processes_on_both_sides() -> None:
     # Whether ranks are lost, flowc's supervisors decide. These have processes of each kind to end: in the ranks
     # themselves, launched on every node, started from one node through an agent, and daemons.
     with HostsLab(2) as lab:
-        gangs = waiting(lab, "parallel", "torchrun", "mpi", "dask", "ray")
+        gangs = waiting(lab, "parallel", "torchrun", "mpi", "dask")
         lab.partition(1)
         began = time.monotonic()
         for name, (gang, processes) in gangs.items():

@@ -25,7 +25,9 @@ def starts(file: Path) -> Any:
     """A body that starts a program in a session of its own, and one that this one starts, and forks itself."""
 
     def body(handle: Any) -> int:
-        nested = f"import subprocess, sys, time; print(subprocess.Popen({SLEEP!r}).pid, flush=True); time.sleep(60)"
+        # Without the mark, as a program that writes its title over its environment.
+        started = f"subprocess.Popen({SLEEP!r}, env={{}}).pid"
+        nested = f"import subprocess, sys, time; print({started}, flush=True); time.sleep(60)"
         program = subprocess.Popen(
             [sys.executable, "-c", nested], start_new_session=True, stdout=subprocess.PIPE, text=True
         )

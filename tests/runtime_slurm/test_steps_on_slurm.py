@@ -457,8 +457,7 @@ exit $code
 """
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(("at", "when"), [(0, "after"), (1, "before"), (1, "after"), (2, "before"), (2, "after")])
 def test_who_submits_is_killed_and_nothing_is_lost_or_done_twice(
     at: int, when: str, on_slurm: Slurm, slurm: Any
 ) -> None:

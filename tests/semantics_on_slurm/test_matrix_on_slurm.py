@@ -94,7 +94,7 @@ def cases() -> Iterator[Case]:
     yield Case("checkpoints", checkpoints, {})
     yield Case("retry_waits", retries.test_the_wait_between_retries_grows_by_its_factor, {})
     yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
-    for shape, victim in resume.PLACES if FULL else resume.PLACES[::4]:
+    for shape, victim in resume.PLACES if FULL else resume.PLACES[::8]:
         choices = {"shape": shape, "victim": victim}
         yield Case(f"resume-{shape}-{victim}", resume.test_resume_goes_on_where_the_run_failed, choices)
     yield Case("resume_from", resume.test_resume_of_a_good_run_from_a_step, {})

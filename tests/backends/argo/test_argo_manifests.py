@@ -154,10 +154,13 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
 
 def test_a_flow_without_gangs_has_no_rights_on_jobsets(tmp_path: Path) -> None:
     plain, gang = compiled(tmp_path, ONE.format(decorators="")), compiled(tmp_path, GANG.format(decorators=""))
-    roles = [documents(item, "Role")[0]["rules"] for item in (plain, gang)]
-    rules = [{rule["resources"][0]: rule["verbs"] for rule in role} for role in roles]
+    rules = [
+        {rule["resources"][0]: rule["verbs"] for role in documents(item, "Role") for rule in role["rules"]}
+        for item in (plain, gang)
+    ]
     assert rules[0] == {"workflowtaskresults": ["create", "patch"]}
-    assert rules[1] == {**rules[0], "jobsets": ["create", "delete", "get", "list", "watch"]}
+    jobsets = ["create", "delete", "get", "list", "watch"]
+    assert rules[1] == {**rules[0], "jobsets": jobsets, "workflows": ["get"]}
     assert [item["name"] for item in template(plain, "on-exit")["dag"]["tasks"]] == ["record-end"]
 
 

@@ -238,10 +238,6 @@ def test_steps_that_name_an_account_have_it_report_to_argo(tmp_path: Path) -> No
     produced = compiled(tmp_path, ONE.format(decorators="@kubernetes(service_account='trainer')"), code="installed")
     (binding,) = documents(produced, "RoleBinding")
     assert [subject["name"] for subject in binding["subjects"]] == ["myflow", "trainer"]
-    caught = "@kubernetes(service_account='trainer')\n@catch(var='lost')"
-    produced = compiled(tmp_path, GANG.format(decorators=caught), code="installed")
-    held = {each["metadata"]["name"]: each["subjects"] for each in documents(produced, "RoleBinding")}
-    assert [subject["name"] for subject in held["myflow"]] == ["myflow", "trainer"]
 
 
 def test_autoscalers_leave_the_pod_alone_that_watches_a_gang(tmp_path: Path) -> None:
