@@ -186,10 +186,10 @@ def test_a_new_version_keeps_the_code_of_the_old_one_and_takes_the_schedule_away
 
 
 def test_rights_that_a_flow_needs_no_more_are_named(lab: Lab, flowc_: Flowc) -> None:
-    assert flowc_("deploy", lab.file("more", GANG.replace("GangFlow", "LessFlow")))[0] == 0
-    code, _, said = flowc_("deploy", lab.file("less", FAN.replace("FanFlow", "LessFlow")))
+    assert flowc_("deploy", lab.file("with_gang", GANG.replace("GangFlow", "LessFlow")))[0] == 0
+    code, _, said = flowc_("deploy", lab.file("without_gang", FAN.replace("FanFlow", "LessFlow")))
     assert code == 0 and "kubectl -n flows delete rolebinding lessflow.gang lessflow.jobsets" in said
-    assert flowc_("deploy", lab.file("less", FAN.replace("FanFlow", "LessFlow")))[2].count("rolebinding") == 1
+    assert flowc_("deploy", lab.file("without_gang", FAN.replace("FanFlow", "LessFlow")))[2].count("rolebinding") == 1
 
 
 def test_what_somebody_else_has_changed_is_not_overwritten(lab: Lab, flowc_: Flowc) -> None:
