@@ -74,8 +74,8 @@ def time_limit(records: Records, address: Address, attempt: int, size: Optional[
         try:
             late[:] = [each for each in _places(address, size) if not _done(records, each, attempt)]
         except DatastoreError as error:
-            _tell(str(error))
-        _tell(f"{_message(seconds, late, size)}; it is asked to end")
+            tell(str(error))
+        tell(f"{_message(seconds, late, size)}; it is asked to end")
 
     def ended() -> None:
         first = (late or [address])[0]
@@ -86,12 +86,13 @@ def time_limit(records: Records, address: Address, attempt: int, size: Optional[
             if not _done(records, first, attempt):
                 records.commit(record)
         except DatastoreError as error:
-            _tell(f"that {first} took too long could not be recorded: {error}")
+            tell(f"that {first} took too long could not be recorded: {error}")
 
     return TimeLimit(seconds, grace, asked, ended)
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Say something in the output of the container."""
     sys.stderr.write(f"flowc: {text}\n")
     sys.stderr.flush()
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 from . import contract
 from .outline import ContractError
+from .time_limit import tell
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts the token of a pod's account, with its namespace and the authority that signed the API's
@@ -78,7 +78,7 @@ class WorkflowWatch(NamedTuple):
                 why = str(error) or type(error).__name__
             seen, failed = seen or not why, failed + 1 if why else 0
             if failed == _PATIENCE:
-                _tell(f"{_BLIND.format(self.workflow)}: {why}")
+                tell(f"{_BLIND.format(self.workflow)}: {why}")
             time.sleep(self.period)
 
 
@@ -94,7 +94,7 @@ def workflow_watch() -> Optional[WorkflowWatch]:
     if not workflow:
         return None
     if not os.path.exists(f"{ACCOUNT}/token"):
-        _tell(f"{_BLIND.format(workflow)}: the pod has no token")
+        tell(f"{_BLIND.format(workflow)}: the pod has no token")
         return None
     try:
         grace = contract.seconds(contract.PREEMPT_GRACE) or 30.0
@@ -106,11 +106,6 @@ def workflow_watch() -> Optional[WorkflowWatch]:
 def _name(details: Optional[Mapping[str, Any]]) -> Optional[str]:
     """What a 404 is about: nothing, where the API itself is not served."""
     return None if details is None else details.get("name")
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"flowc: {text}\n")
-    sys.stderr.flush()
 
 
 def _get(path: str) -> tuple[int, Mapping[str, Any]]:

@@ -267,15 +267,15 @@ class Submitter:
     def _submit(self, submission: Submission, jobs: Mapping[str, str], region: str) -> str:
         """The id of the submission's job, which is submitted where it has not been."""
         key = submission.key
+        name = job_name(self.settings.prefix, key)
         until = time.monotonic() + self.commands.patience
         while True:
             job = self.journal.job(key)
             if job is not None:
                 return job
-            name = job_name(self.settings.prefix, key)
-            if os.environ.get("SLURM_JOB_NAME") == name:
+            if self._job is not None and os.environ.get("SLURM_JOB_NAME") == name:
                 # It is this very job, and whoever submitted it was gone before it could write its id down.
-                job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
+                job = self._job.partition("_")[0]
                 self.journal.set_job(key, job, name)
                 return job
             self._check_going_on()

@@ -124,7 +124,7 @@ def _content(item: Object) -> str:
 
 
 def _left_over(cluster: Cluster, objects: list[Object], dry_run: bool, tell: Callable[[str], None]) -> None:
-    """A schedule that the flow has no more is taken away; code of earlier versions stays, for runs under way."""
+    """A schedule that the flow has no more is taken away; earlier code and rights stay, for runs under way."""
     template = next(item for item in objects if item["kind"] == "WorkflowTemplate")["metadata"]
     flow = template["labels"]["flowc/flow"]
     wanted = f"app.kubernetes.io/managed-by=flowc,flowc/flow={flow}"
@@ -133,22 +133,16 @@ def _left_over(cluster: Cluster, objects: list[Object], dry_run: bool, tell: Cal
         if ("CronWorkflow", item["metadata"]["name"]) not in names:
             cluster.delete("CronWorkflow", item["metadata"]["name"], dry_run=dry_run)
             tell(f"{'deleted':<11} CronWorkflow {item['metadata']['name']}: the flow has no schedule any more")
-    old = [item["metadata"]["name"] for item in _listed(cluster, "ConfigMap", wanted)]
-    old = sorted(name for name in old if ("ConfigMap", name) not in names)
-    if old:
-        shown = " ".join(old[:_SHOWN]) + (" ..." if len(old) > _SHOWN else "")
-        tell(f"{'kept':<11} code of earlier versions, which runs under way may need: ConfigMap {shown}")
-        tell(f"{'':<11} once none is: kubectl -n {cluster.namespace} delete configmap {shown}")
-
-    rights = sorted(
-        item["metadata"]["name"]
-        for item in _listed(cluster, "RoleBinding", wanted)
-        if ("RoleBinding", item["metadata"]["name"]) not in names
-    )
-    if rights:
-        shown = " ".join(rights)
-        tell(f"{'kept':<11} rights that the flow needs no more, but runs under way may: RoleBinding {shown}")
-        tell(f"{'':<11} once none does: kubectl -n {cluster.namespace} delete rolebinding {shown}")
+    for kind, what, once in (
+        ("ConfigMap", "code of earlier versions, which runs under way may need", "once none is"),
+        ("RoleBinding", "rights that the flow needs no more, but runs under way may", "once none does"),
+    ):
+        old = sorted(item["metadata"]["name"] for item in _listed(cluster, kind, wanted))
+        old = [name for name in old if (kind, name) not in names]
+        if old:
+            shown = " ".join(old[:_SHOWN]) + (" ..." if len(old) > _SHOWN else "")
+            tell(f"{'kept':<11} {what}: {kind} {shown}")
+            tell(f"{'':<11} {once}: kubectl -n {cluster.namespace} delete {kind.lower()} {shown}")
 
 
 def _listed(cluster: Cluster, kind: str, labels: str) -> list[Object]:
