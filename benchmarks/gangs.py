@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from .harness import FLOWS, Bench, Row, pairs
+from .harness import FLOWS, Bench, Row, pairs_and_more
 
 FORM = {4: 0.5, 64: 3.0}
 """Seconds in which a gang of so many ranks has formed and ended."""
@@ -86,18 +86,17 @@ def _torchrun(bench: Bench) -> list[Row]:
     print("  torchrun under flowc, torchrun by hand", flush=True)
     flow, script, hand = FLOWS / "torchrun_gang.py", FLOWS / "all_reduce.py", Path(__file__).with_name("by_hand.py")
     # In this environment, which has torch: the two differ in nothing but who starts torchrun.
-    ours, bare = pairs(
+    ours, bare, more = pairs_and_more(
         5,
         lambda: bench.time([sys.executable, "-m", "flowc", "run", flow], bench.folder("flowc")),
         lambda: bench.time([sys.executable, hand, script], bench.folder("by_hand")),
     )
-    more = ours.wall - bare.wall
     return [
         Row(
             "run: torchrun on a gang of 2",
             f"{ours.wall:.2f} s",
             f"torchrun by hand {bare.wall:.2f} s",
-            f"{more:+.2f} s",
+            f"{more:+.2f} s in a pair",
             f"{MORE:g} s more",
             more <= MORE,
         )
@@ -109,18 +108,17 @@ def _ray(bench: Bench) -> list[Row]:
         raise SystemExit("ray is not installed; `make test` installs the frameworks")
     print("  Ray on a gang, ray start by hand", flush=True)
     flow, hand = FLOWS / "ray_gang.py", Path(__file__).with_name("ray_by_hand.py")
-    ours, bare = pairs(
+    ours, bare, more = pairs_and_more(
         3,
         lambda: bench.time([sys.executable, "-m", "flowc", "run", flow], bench.folder("flowc")),
         lambda: bench.time([sys.executable, hand], bench.folder("by_hand")),
     )
-    more = ours.wall - bare.wall
     return [
         Row(
             "run: Ray on a gang of 2",
             f"{ours.wall:.2f} s",
             f"ray start by hand {bare.wall:.2f} s",
-            f"{more:+.2f} s",
+            f"{more:+.2f} s in a pair",
             f"{MORE:g} s more",
             more <= MORE,
         )

@@ -6,12 +6,14 @@ authenticated connections, so that the client checks them strictly; private keys
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import environment, programs
 from .base import FrameworkMissing, Site
@@ -19,6 +21,9 @@ from .daemons import wait_for_port
 from .programs import Program
 
 _PRIVILEGE_SEPARATION = "/run/sshd"
+"""The folder into which an sshd of root locks who has not logged in yet; its path is compiled in."""
+_OURS = 0o700
+"""The mode of such a folder that flowc made; the system's has 755, and flowc takes only its own away."""
 _GIVEN = (
     "PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
     "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "FLOWC_RUN_ID", "FLOWC_GANG_SIZE",
@@ -77,9 +82,7 @@ def sshd(site: Site) -> Iterator[str]:
     agent = os.path.join(folder, "flowc-ssh")
     _write(agent, ["#!/bin/sh", f'exec {shlex.join([_program("ssh"), "-F", os.path.join(folder, "config")])} "$@"'])
     os.chmod(agent, 0o700)
-    if os.getuid() == 0:
-        os.makedirs(_PRIVILEGE_SEPARATION, mode=0o755, exist_ok=True)
-    with open(os.devnull, "wb") as nowhere:
+    with _privilege_separation(), open(os.devnull, "wb") as nowhere:
         nothing = nowhere.fileno()
         argv = [_program("sshd"), "-D", "-e", "-f", os.path.join(folder, "sshd_config")]
         server = Program(argv, out=nothing, err=nothing)
@@ -90,6 +93,37 @@ def sshd(site: Site) -> Iterator[str]:
         finally:
             server.stop(1.0)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _privilege_separation() -> Iterator[None]:
+    """See that the folder is there; what flowc made of it goes with the last of its sshds on this machine."""
+    if os.getuid() != 0:
+        yield
+        return
+    handle = _held(_PRIVILEGE_SEPARATION)
+    try:
+        yield
+    finally:
+        if stat.S_IMODE(os.fstat(handle).st_mode) == _OURS:
+            with suppress(OSError):  # others hold it
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.rmdir(_PRIVILEGE_SEPARATION)
+        os.close(handle)
+
+
+def _held(path: str) -> int:
+    """A folder, made if need be, opened and locked against those who would take it away."""
+    while True:
+        with suppress(FileExistsError):
+            os.mkdir(path, _OURS)
+        with suppress(FileNotFoundError):
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(path)):  # nobody took it away in between
+                    return handle
+            os.close(handle)
 
 
 def _server(folder: str, address: str, port: int, host_key: str) -> list[str]:

@@ -82,13 +82,14 @@ class HostsGang(GangLab):
         return SecretsWatch(lambda: [Path(f"/proc/{host.init}/root/tmp") for host in self.lab.hosts])
 
     def assert_hosts_clean(self) -> None:
-        """No process, no file in any host's /tmp, and no shared memory."""
+        """No process, no port, no file in any host's /tmp, and no shared memory."""
         for host in self.lab.hosts:
             # What has been killed is gone once the host's first process has reaped it.
             until = time.monotonic() + patient(2)
             while (found := host.processes()) and time.monotonic() < until:
                 time.sleep(0.05)
             assert found == [], f"on {host.name} there still run {found}"
+            assert host.listening() == [], host.name
             # What the lab itself put there: its folder, and a clone or an environment that lies below /tmp.
             there = {folder.split("/")[0] for folder in self.lab.shared_in_tmp}
             left = [name for name in host.run(["ls", "-A", "/tmp"]).stdout.split() if name not in there]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from flow_shapes import FULL
 from frameworks_lab import HEAVY, PYTHON, GangLab, patient, require
 from hosts_gangs import HostsGang
 from hosts_lab import HostsLab, require_lab
@@ -80,11 +81,17 @@ def test_a_laptop_that_misnames_itself_and_its_user_runs_it(name: str) -> None:
         gang.assert_clean(done.stdout, done.stderr)
 
 
-def test_a_partition_ends_the_processes_on_both_sides() -> None:
-    # Whether ranks are lost, flowc's supervisors decide. These have processes of each kind to end: in the ranks
-    # themselves, launched on every node, started from one node through an agent, and daemons.
+OF_EACH_KIND = ("parallel", "torchrun", "mpi", "dask")
+"""Processes in the ranks themselves, launched on every node, started from one node through an agent, and daemons."""
+
+
+@pytest.mark.parametrize(
+    "names", [OF_EACH_KIND, *([tuple(sorted({*ROWS} - {*OF_EACH_KIND}))] if FULL else [])], ids="-".join
+)
+def test_a_partition_ends_the_processes_on_both_sides(names: tuple[str, ...]) -> None:
+    # Whether ranks are lost, flowc's supervisors decide; the frameworks differ in what there is to end.
     with HostsLab(2) as lab:
-        gangs = waiting(lab, "parallel", "torchrun", "mpi", "dask")
+        gangs = waiting(lab, *names)
         lab.partition(1)
         began = time.monotonic()
         for name, (gang, processes) in gangs.items():

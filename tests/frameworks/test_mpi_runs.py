@@ -232,14 +232,31 @@ def test_a_real_sshd_serves_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     except (FrameworkMissing, KeyError) as missing:
         pytest.skip(f"no real sshd: {missing}")
     monkeypatch.setenv("A_SECRET", "a secret")
+    there = os.path.isdir("/run/sshd")
     with HostsLab(2) as lab:
         gang = HostsGang(lab, row)
         with gang.watch() as watch:
             assert gang.finish(gang.ranks()) == [0, 0], gang.said
+        assert os.path.isdir("/run/sshd") == there
         assert gang.artifact("work/0", "value") == [4, "3.0 of 2"]
         assert watch.kinds() == {"host_key", "user_key"} and len(watch.keys) == 4
         assert any(b"sshd" in command for command in watch.commands)
         gang.assert_nothing_left(watch)
+
+
+def test_the_folder_of_roots_sshd_goes_with_the_last_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "sshd"
+    monkeypatch.setattr(sshd, "_PRIVILEGE_SEPARATION", str(folder))
+    monkeypatch.setattr(sshd.os, "getuid", lambda: 0)
+    with sshd._privilege_separation():
+        with sshd._privilege_separation():
+            pass
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.exists()
+    folder.mkdir(0o755)  # the system's
+    with sshd._privilege_separation():
+        pass
+    assert folder.is_dir()
 
 
 def test_without_sshd_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

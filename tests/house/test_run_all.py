@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def run(folder: Path, tests: str, workers: str = "0") -> tuple[int, str]:
     (folder / "test_some.py").write_text(FIRST_TIME_ONLY + tests)
     code = f"import sys; sys.path.insert(0, {str(RUN_ALL.parent)!r})\nfrom pathlib import Path\nimport run_all\n"
     code += f"sys.exit(run_all.main(['-n', {workers!r}], Path({str(folder)!r})))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # this is no worker
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -166,6 +166,16 @@ class Host:
                     continue
         return found
 
+    def listening(self) -> list[int]:
+        """The TCP ports on which anything in the host listens."""
+        found = set()
+        for name in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{self.init}/net/{name}").read_text().splitlines()[1:]:
+                _, local, _, state = line.split()[:4]
+                if state == "0A":  # TCP_LISTEN
+                    found.add(int(local.rpartition(":")[2], 16))
+        return sorted(found)
+
     def set_names(self, names: Mapping[str, str]) -> None:
         """Say what the host resolves: name to address, beside localhost. It counts at once."""
         lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in names.items())]

@@ -46,6 +46,16 @@ def test_a_host_has_its_own_name_address_processes_and_folders(lab: HostsLab) ->
     assert [host.run(["cat", "/tmp/own"]).stdout.strip() for host in lab.hosts] == ["node0", "node1", "node2"]
 
 
+def test_a_host_tells_on_which_ports_it_listens(lab: HostsLab) -> None:
+    listen = "import socket as s; s = s.create_server(('::1', 7001), family=s.AF_INET6); print(flush=True); input()"
+    listener = lab.host(1).popen([sys.executable, "-c", listen], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert listener.stdout is not None
+    listener.stdout.readline()
+    assert [host.listening() for host in lab.hosts] == [[], [7001], []]
+    listener.communicate(b"\n")
+    assert lab.host(1).listening() == []
+
+
 def test_the_folder_of_the_lab_is_seen_by_all(lab: HostsLab) -> None:
     (lab.folder / "note").write_text("text")
     assert [host.run(["cat", str(lab.folder / "note")]).stdout for host in lab.hosts] == ["text"] * 3
