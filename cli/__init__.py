@@ -129,7 +129,7 @@ def _explain(error: Exception) -> int:
 
     if isinstance(error, FlowcError):
         print(f"flowc: error: {error}", file=sys.stderr)
-        return 2
+        return int(getattr(error, "exit_code", 2))
     if isinstance(error, OSError) and error.filename is not None:
         print(f"flowc: error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ from . import contract
 from .datastore.base import Datastore
 from .outline import ContractError
 from .parameters import parameter_values
-from .runs import RUNNING, RunInfo, RunStatus, check_run_id, new_run, read_run
+from .runs import RUNNING, RunError, RunInfo, RunStatus, check_run_id, new_run, read_run
 from .variables import required
 
 
@@ -41,10 +41,10 @@ def begin(
     ParameterError
         If a parameter's value does not fit; each sentence names its parameter.
     RunError
-        If the id cannot be a run's, or the run that is there cannot be read.
+        If the id cannot be a run's, or the run that is there cannot be read, or is another one of this id.
     """
     if datastore.exists(f"{flow}/{run_id}/run.json"):
-        return read_run(datastore, flow, run_id)
+        return own_run(datastore, flow, run_id)
     check_run_id(run_id)
     plan = _plan(flow)
     values: dict[str, Any] = {}
@@ -52,13 +52,36 @@ def begin(
     if strict:
         flow_class, file = load()
         values = parameter_values(flow_class, plan, given_parameters(plan), os.path.dirname(file) or ".")
-    info = new_run(datastore, plan, run_id, values, file, target=_required(contract.TARGET))
+    uid = os.environ.get(contract.RUN_UID) or ""
+    info = new_run(datastore, plan, run_id, values, file, target=_required(contract.TARGET), uid=uid)
     status = RunStatus(RUNNING, info.created)
     datastore.create(f"{info.prefix}/status.json", json.dumps(vars(status)).encode())
     data = json.dumps(info.to_json(), separators=(",", ":")).encode()
     if not datastore.create(f"{info.prefix}/run.json", data):
-        return read_run(datastore, flow, run_id)
+        return own_run(datastore, flow, run_id)
     return info
+
+
+def own_run(datastore: Datastore, flow: str, run_id: str) -> RunInfo:
+    """The run that this task belongs to.
+
+    Argo names the Workflows of a schedule by their time: those of two clusters with one datastore have the same names,
+    and the second would take the tasks of the first for its own.
+
+    Raises
+    ------
+    RunError
+        If there is none, it cannot be read, or FLOWC_RUN_UID says that it is another one's.
+    """
+    run = read_run(datastore, flow, run_id)
+    uid = os.environ.get(contract.RUN_UID) or ""
+    if uid and uid != run.uid:
+        raise RunError(
+            f"run {run.prefix} in {datastore.url} belongs to another Workflow of this name (uid {run.uid or '?'}, and "
+            f"this one has {uid}): start it under another name, or give each namespace and cluster a --datastore of "
+            "its own"
+        )
+    return run
 
 
 def planned_run(datastore: Datastore, flow: str, run_id: str) -> RunInfo:
@@ -67,7 +90,7 @@ def planned_run(datastore: Datastore, flow: str, run_id: str) -> RunInfo:
     Nothing of the flow is loaded, so a process may still fork afterwards.
     """
     if datastore.exists(f"{flow}/{run_id}/run.json"):
-        return read_run(datastore, flow, run_id)
+        return own_run(datastore, flow, run_id)
     check_run_id(run_id)
     return RunInfo(flow=flow, run_id=run_id, plan=_plan(flow))
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ..dsl import FlowcError
 from ..dsl.plain import dataclass, field
 from . import contract
 from .address import Address
-from .checkpoint_places import place_of
+from .checkpoint_places import Check, Saved, place_of
+from .checkpoint_watch import State, state_of
 from .datastore.base import Datastore
 from .runs import RunInfo
 
@@ -47,13 +49,21 @@ class SavedCheckpoint:
         return self.path
 
 
+class _Automatic(NamedTuple):
+    """What was saved while a program ran: the key of its entry, where it is, and the state of `directory` in it."""
+
+    key: str
+    where: str
+    state: State
+
+
 class Checkpoints:
     """The checkpoints of one task; each rank of a gang has its own, and none sees those of the others."""
 
     def __init__(
         self, datastore: Datastore, run: RunInfo, address: Address, attempt: int, options: Mapping[str, Any]
     ) -> None:
-        self._place = place_of(datastore)
+        self._place = place_of(datastore, attempt)
         self._run = run
         self._address = address
         self._attempt = attempt
@@ -61,15 +71,25 @@ class Checkpoints:
         self._root = options.get("temp_dir_root")
         self._directory: Optional[str] = None
         self._is_loaded = False
+        self._is_tidy = attempt == 0
+        self._held: State = {}
+        self._automatic: Optional[_Automatic] = None
+        self._saving = threading.RLock()
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def list(self, name: Optional[str] = None) -> tuple[SavedCheckpoint, ...]:
         """What this task has saved in this run, oldest first; with a name, only what was saved under it."""
+        if not self._is_tidy:
+            self._is_tidy = True
+            self._place.remove_leftovers(self._prefix(self._run.run_id))
         return self._saved(self._run.run_id, name)
 
+    def _prefix(self, run_id: str) -> str:
+        return f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints"
+
     def _saved(self, run_id: str, name: Optional[str]) -> tuple[SavedCheckpoint, ...]:
-        entries = self._place.entries(f"{self._run.flow}/{run_id}/{self._address.key}/checkpoints")
+        entries = self._place.entries(self._prefix(run_id))
         return tuple(sorted(SavedCheckpoint(*entry) for entry in entries if name is None or entry.name == name))
 
     @property
@@ -118,16 +138,26 @@ class Checkpoints:
     @property
     def directory(self) -> str:
         """A folder to work in. `save` without a path saves it. Unless ``load_policy="none"`` it begins with what the
-        newest checkpoint holds."""
+        newest checkpoint holds.
+
+        While ``current.torch``, ``current.deepspeed`` or ``current.mpi`` runs a program, what is in it is saved now and
+        then: each time when it has changed and then been left alone for some seconds.
+        """
         if self._directory is None:
             import tempfile
 
             root = self._root or os.environ.get(contract.SCRATCH) or None
             if root is not None:
                 os.makedirs(root, exist_ok=True)
-            self._directory = tempfile.mkdtemp(prefix="flowc-checkpoint-", dir=root)
-            if self._policy != "none":
-                self._is_loaded = self.load(self._directory) is not None
+            folder = tempfile.mkdtemp(prefix="flowc-checkpoint-", dir=root)
+            try:
+                if self._policy != "none":
+                    self._is_loaded = self.load(folder) is not None
+                self._held = state_of(folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self._directory = folder
         return self._directory
 
     @property
@@ -164,7 +194,44 @@ class Checkpoints:
             raise CheckpointError(f"{name!r} cannot name a checkpoint: use letters, digits, dots, _ and -")
         if not os.path.exists(source):
             raise CheckpointError(f"cannot save the checkpoint {source}: there is no such file or folder")
+        with self._saving:
+            automatic, self._automatic = self._automatic, None  # whatever follows this one stands beside it
+            if source != self._directory:
+                return self._store(source, os.path.basename(source), name).where
+            state = state_of(source)
+            if name is None and automatic is not None and automatic.state == state:
+                return automatic.where  # nothing has changed since, so it is that one now
+            replaced = automatic.key if name is None and automatic is not None else None
+            where = self._store(source, "checkpoint", name, replaced).where
+            self._held = state
+            return where
+
+    def _store(
+        self, source: str, base: str, name: Optional[str], replaced: Optional[str] = None, check: Optional[Check] = None
+    ) -> Saved:
         known = self.list()
         number = known[-1].number + 1 if known else 1
-        base = "checkpoint" if path is None else os.path.basename(source)
-        return self._place.save(f"{self._run.prefix}/{self._address.key}/checkpoints", source, base, number, name)
+        return self._place.save(self._prefix(self._run.run_id), source, base, number, name, replaced, check)
+
+    # While a program runs: see `checkpoint_watch` --------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Optional[str]:
+        """`directory`, if the step has asked for it."""
+        return self._directory
+
+    def holds(self, state: State) -> bool:
+        """Whether the newest checkpoint of `directory` holds this state."""
+        return state == self._held
+
+    def save_running(self, state: State, check: Check) -> None:
+        """Save `directory` in a state in which it was found, in place of what this attempt saved so before.
+
+        ``check`` raises when it is in another state.
+        """
+        with self._saving:
+            assert self._directory is not None
+            replaced = None if self._automatic is None else self._automatic.key
+            saved = self._store(self._directory, "checkpoint", None, replaced, check)
+            self._automatic = _Automatic(saved.key, saved.where, state)
+            self._held = state

@@ -6,13 +6,16 @@ entry that names them last, under a number that only one can take.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional, Union
 
@@ -20,6 +23,14 @@ from . import contract
 from .datastore.base import Datastore, DatastoreError
 
 _ENTRY = re.compile(r"(?P<number>[0-9]{6,})(-(?P<name>.+))?")
+_TEMPORARY = re.compile(r"\.attempt-(?P<attempt>[0-9]+)-.*\.tmp")
+_CHUNK = 16 * 1024 * 1024
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EISDIR)
+"""How file systems say that a folder cannot be synced."""
+
+Check = Callable[[bool], None]
+"""Called with False now and then while a checkpoint is copied, and with True before others can see it; what it raises
+gives the checkpoint up."""
 
 
 class Entry(NamedTuple):
@@ -30,13 +41,20 @@ class Entry(NamedTuple):
     open: Callable[[], str]
 
 
-def place_of(datastore: Datastore) -> Union[Folders, Objects]:
-    """How this datastore keeps checkpoints."""
+class Saved(NamedTuple):
+    """What was saved just now: the key of its entry, and where it is for the user."""
+
+    key: str
+    where: str
+
+
+def place_of(datastore: Datastore, attempt: int) -> Union[Folders, Objects]:
+    """How this datastore keeps checkpoints; the attempt is that of the task which saves."""
     try:
         datastore.path("")
     except DatastoreError:
         return Objects(datastore)
-    return Folders(datastore)
+    return Folders(datastore, attempt)
 
 
 def _entry_name(number: int, name: Optional[str]) -> str:
@@ -46,37 +64,61 @@ def _entry_name(number: int, name: Optional[str]) -> str:
 class Folders:
     """Checkpoints as folders of a file system, each with one file or folder in it."""
 
-    def __init__(self, datastore: Datastore) -> None:
+    def __init__(self, datastore: Datastore, attempt: int) -> None:
         self._datastore = datastore
+        self._attempt = attempt
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """All of them below a key, in no order."""
         folder = self._datastore.path(prefix)
         for entry in self._datastore.list(prefix):
             match = _ENTRY.fullmatch(entry)
-            inside = os.listdir(os.path.join(folder, entry)) if match else []
+            inside: list[str] = []
+            if match:
+                with suppress(FileNotFoundError):  # another has taken its place
+                    inside = os.listdir(os.path.join(folder, entry))
             if match and len(inside) == 1:
                 path = os.path.join(folder, entry, inside[0])
                 yield Entry(int(match["number"]), match["name"] or "", partial(str, path))
 
-    def save(self, prefix: str, source: str, base: str, number: int, name: Optional[str]) -> str:
-        """Copy a file or folder, as ``base``, into an entry with this number or a higher one; returns where it is."""
-        temporary = f"{prefix}/.{os.getpid():x}-{os.urandom(4).hex()}.tmp"
+    def save(
+        self,
+        prefix: str,
+        source: str,
+        base: str,
+        number: int,
+        name: Optional[str],
+        replaced: Optional[str] = None,
+        check: Optional[Check] = None,
+    ) -> Saved:
+        """Copy a file or folder, as ``base``, into an entry with this number or a higher one.
+
+        It is on disk before it can be seen, so a machine that loses its power leaves no part of one. Then the entry
+        ``replaced`` goes.
+        """
+        temporary = self._temporary(prefix)
         self._datastore.create_folder(temporary)
         try:
-            inside = os.path.join(self._datastore.path(temporary), base)
+            folder = self._datastore.path(temporary)
+            inside = os.path.join(folder, base)
             try:
-                if os.path.isdir(source):
-                    shutil.copytree(source, inside)
-                else:
-                    shutil.copyfile(source, inside)
+                _copy_tree(source, inside, check)
+                _sync_folders(folder)
+                if check is not None:
+                    check(True)
                 final = self._rename(prefix, temporary, number, name)
+                _sync_folder(self._datastore.path(prefix))
             except OSError as error:
                 raise self._datastore.error("write", inside, error) from error
         except BaseException:
             shutil.rmtree(self._datastore.path(temporary), ignore_errors=True)
             raise
-        return os.path.join(self._datastore.path(final), base)
+        if replaced is not None:
+            self._remove(prefix, self._datastore.path(replaced))
+        return Saved(final, os.path.join(self._datastore.path(final), base))
+
+    def _temporary(self, prefix: str) -> str:
+        return f"{prefix}/.attempt-{self._attempt}-{os.getpid():x}-{os.urandom(4).hex()}.tmp"
 
     def _rename(self, prefix: str, temporary: str, number: int, name: Optional[str]) -> str:
         while True:
@@ -89,8 +131,69 @@ class Folders:
                     raise
                 number += 1
 
+    def remove_leftovers(self, prefix: str) -> None:
+        """Remove what saves of earlier attempts left that were cut off."""
+        folder = self._datastore.path(prefix)
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return
+        for name in names:
+            match = _TEMPORARY.fullmatch(name)
+            if match and int(match["attempt"]) < self._attempt:
+                self._remove(prefix, os.path.join(folder, name))
+
+    def _remove(self, prefix: str, path: str) -> None:
+        # Under another name first: one that is half removed is not loaded, and a save that is not dead yet after all
+        # cannot make it an entry any more.
+        aside = self._datastore.path(self._temporary(prefix))
+        with suppress(OSError):
+            os.rename(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
     def close(self) -> None:
         """Nothing was made here."""
+
+
+def _copy_tree(source: str, target: str, check: Optional[Check]) -> None:
+    if os.path.isdir(source):
+        shutil.copytree(source, target, copy_function=partial(_copy, check=check, with_mode=True))
+    else:
+        _copy(source, target, check=check)
+
+
+def _copy(source: str, target: str, *, check: Optional[Check], with_mode: bool = False) -> None:
+    """Copy the content of a file, with its mode and times if asked for, and have it on disk."""
+    if not stat.S_ISREG(os.stat(source).st_mode):
+        raise shutil.SpecialFileError(f"{source} is no regular file")
+    with open(source, "rb") as read, open(target, "wb") as out:
+        while True:
+            if check is not None:
+                check(False)
+            chunk = read.read(_CHUNK)
+            if not chunk:
+                break
+            out.write(chunk)
+        out.flush()
+        if with_mode:
+            shutil.copystat(source, target)
+        os.fsync(out.fileno())
+
+
+def _sync_folders(top: str) -> None:
+    for folder, _, _ in os.walk(top, topdown=False):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class Objects:
@@ -108,8 +211,24 @@ class Objects:
             if match:
                 yield Entry(int(match["number"]), match["name"] or "", partial(self._open, f"{prefix}/{entry}"))
 
-    def save(self, prefix: str, source: str, base: str, number: int, name: Optional[str]) -> str:
-        """As `Folders.save`; returns the URL of the entry."""
+    def save(
+        self,
+        prefix: str,
+        source: str,
+        base: str,
+        number: int,
+        name: Optional[str],
+        replaced: Optional[str] = None,
+        check: Optional[Check] = None,
+    ) -> Saved:
+        """As `Folders.save`, but the entry ``replaced`` keeps its number and names the new files; gives its URL."""
+        if check is not None:
+            # Files are sent from memory that maps them, which must not become shorter meanwhile.
+            with tempfile.TemporaryDirectory(prefix="flowc-checkpoint-", dir=os.path.dirname(source)) as own:
+                inside = os.path.join(own, base)
+                _copy_tree(source, inside, check)
+                check(True)
+                return self.save(prefix, inside, base, number, name, replaced)
         data = f"{prefix}/.{os.urandom(8).hex()}"
         whole: dict[str, Any] = {"data": data, "base": base, "folder": os.path.isdir(source)}
         try:
@@ -117,9 +236,17 @@ class Objects:
         except OSError as error:
             raise self._datastore.error("read", source, error) from error
         text = json.dumps(whole, separators=(",", ":")).encode()
+        if replaced is not None:
+            old = json.loads(self._datastore.read(replaced))["data"]
+            self._datastore.write(replaced, text)
+            self._fetched.pop(replaced, None)
+            with suppress(OSError, DatastoreError):
+                self._datastore.remove_tree(old)
+            return Saved(replaced, f"{self._datastore.url}/{replaced}")
         while not self._datastore.create(f"{prefix}/{_entry_name(number, name)}", text):
             number += 1
-        return f"{self._datastore.url}/{prefix}/{_entry_name(number, name)}"
+        key = f"{prefix}/{_entry_name(number, name)}"
+        return Saved(key, f"{self._datastore.url}/{key}")
 
     def _store(self, source: str, data: str) -> tuple[list[dict[str, Any]], list[str]]:
         """Store all files; their paths below the source with their modes, and the folders."""
@@ -151,8 +278,9 @@ class Objects:
                 root = os.environ.get(contract.SCRATCH) or None
                 self._folder = tempfile.mkdtemp(prefix="flowc-checkpoints-", dir=root)
             whole = json.loads(self._datastore.read(key))
-            target = os.path.join(self._folder, str(len(self._fetched)), whole["base"])
-            os.makedirs(target if whole["folder"] else os.path.dirname(target))
+            target = os.path.join(tempfile.mkdtemp(dir=self._folder), whole["base"])
+            if whole["folder"]:
+                os.mkdir(target)
             for folder in whole["folders"]:
                 os.makedirs(os.path.join(target, folder), exist_ok=True)
             for file in whole["files"]:
@@ -162,6 +290,9 @@ class Objects:
                 os.chmod(path, file["mode"])
             self._fetched[key] = target
         return self._fetched[key]
+
+    def remove_leftovers(self, prefix: str) -> None:
+        """Nothing: whether a save that stored files is dead cannot be told, and it could still name them."""
 
     def close(self) -> None:
         """Remove what was fetched."""

@@ -68,6 +68,9 @@ WORKFLOW = "FLOWC_WORKFLOW"
 GANG_TIMEOUT = "FLOWC_GANG_TIMEOUT"
 """Seconds within which a gang must have formed; goes before what the step's decorator says (600)."""
 
+GANG_SILENCE = "FLOWC_GANG_SILENCE"
+"""Seconds after which a rank of a gang that gives no sign of life counts as lost (10)."""
+
 PREEMPT_GRACE = "FLOWC_PREEMPT_GRACE"
 """Seconds that a gang's processes are given to save a checkpoint when their task is asked to end from outside (30; 4 on
 this machine)."""
@@ -88,6 +91,10 @@ PLAN = "FLOWC_PLAN"
 PARAMETERS = "FLOWC_PARAMETERS"
 """Beside FLOWC_PLAN: texts of the run's parameters, as typed on a command line. A JSON object, or a list of objects
 with ``name`` and ``value``, either also as base64, which no scheduler and no shell reads as anything else."""
+
+RUN_UID = "FLOWC_RUN_UID"
+"""Beside FLOWC_PLAN: what tells the run from another with its id, where a scheduler may give an id twice: Argo's
+``workflow.uid``. The run keeps it, and another one neither begins nor ends it."""
 
 TARGET = "FLOWC_TARGET"
 """Beside FLOWC_PLAN: where the run runs, by the name of the target."""
@@ -127,6 +134,10 @@ SLURM_REGION = "FLOWC_SLURM_REGION"
 
 SLURM_PATIENCE = "FLOWC_SLURM_PATIENCE"
 """Slurm: seconds for which commands are tried again while the controller does not answer (600)."""
+
+SLURM_MAX_ARRAY = "FLOWC_SLURM_MAX_ARRAY"
+"""Slurm, where a run is submitted: how many tasks an array may have, for an account whose limit on submitted jobs is
+lower than what the cluster lets an array have."""
 
 VERIFY = "FLOWC_VERIFY"
 """``full``: check every byte of a blob when it is loaded, also of those over 64 MiB, which are mapped, not read."""

@@ -10,8 +10,9 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ..dsl import FlowSpec
 from . import contract, gang_report
@@ -21,15 +22,21 @@ from .datastore.base import Datastore
 from .logs import said_last
 from .outline import ContractError
 from .parameters import ParameterError
-from .record import Records
+from .record import Record, Records
 from .report import INTERRUPTED as INTERRUPTED_TYPE
 from .report import PREEMPTED, PROCESS_FAILURE, TIMEOUT, Failure, gang_failure, signal_name
 from .runs import DONE, FAILED, INTERRUPTED, RUNNING, RunInfo, RunStatus, read_run, read_status, write_status
 from .task import DONE_CODE
 
+if TYPE_CHECKING:
+    from .gang import GangFailure
+
 _GOOD, _BAD = ("Succeeded",), ("Failed", "Error")
 _SHUTDOWN = ("shutdown with strategy", "Stopped with strategy")
 """What Argo says of a node that ended because somebody stopped or terminated the workflow: of a pod, of its retries."""
+
+_AT_ONCE = 10
+"""Records that are read at the same time: boto3 keeps as many connections open."""
 
 
 def end(
@@ -38,6 +45,7 @@ def end(
     """Set the run's status.json for good, and say how it ended on stdout; returns the exit code.
 
     A run whose first task never came to create it is created, if FLOWC_PLAN is set, so that its failure can be seen.
+    One that had failed or was interrupted, and was then tried again, ends anew; one that is done stays done.
 
     Parameters
     ----------
@@ -61,7 +69,7 @@ def end(
     else:
         run = read_run(datastore, flow, run_id)
     before = read_status(datastore, run)
-    if before.state != RUNNING:
+    if before.state not in (RUNNING, FAILED, INTERRUPTED):
         sys.stdout.write(f"flowc: run {run.prefix} has ended as {before.state}\n")
         return DONE_CODE
     if status in _GOOD:
@@ -130,30 +138,47 @@ def first_failure(datastore: Datastore, run: RunInfo, said: tuple[Told, ...]) ->
     A task that left nothing (its pod was killed, or never started) is named with the scheduler's reason.
     """
     records = run.records(datastore)
+    undone = _undone(run, records)
+    known = {(task.address, task.attempt): task.record for task in undone}
     recorded: list[tuple[float, Failure]] = []
     silent: list[Failure] = []
-    for address, attempt in _undone(run, records):
-        record = records.read(address, attempt)
-        report = gang_report.read(records, address, attempt)
-        folder = records.folder(address, attempt)
+    for address, attempt, record, report in undone:
         late = record is not None and record.failure is not None and record.failure.type == TIMEOUT
         if report is not None and not late:
             first = Address(address.step, (*address.index[:-1], report.rank), address.round)
-            of_first = records.read(first, attempt)
+            if (first, attempt) not in known:
+                known[first, attempt] = records.read(first, attempt)
+            of_first = known[first, attempt]
             why = of_first.failure.to_json() if of_first is not None and of_first.failure is not None else None
-            last = report.last_lines or said_last(datastore, records.folder(first, attempt))
             at = record.finished if record is not None else of_first.finished if of_first is not None else 0.0
-            recorded.append((at, gang_failure(str(first), attempt, report, why, last)))
+            recorded.append((at, gang_failure(str(first), attempt, report, why, report.last_lines)))
         elif record is not None and record.failure is not None:
             kind, message, trace = record.failure
-            last = said_last(datastore, folder)
-            failure = Failure(str(address), attempt, kind, message, record.rank, 1, None, trace, last)
+            failure = Failure(str(address), attempt, kind, message, record.rank, 1, None, trace)
             recorded.append((record.finished, failure))
         else:
             message = "ended without committing its record"
-            silent.append(
-                Failure(str(address), attempt, PROCESS_FAILURE, message, last_lines=said_last(datastore, folder))
-            )
+            silent.append(Failure(str(address), attempt, PROCESS_FAILURE, message))
+    if said and not recorded:
+        said = (*_of_steps_that_never_began(run, records, said), *said)
+    failure = _chosen(recorded, silent, said)
+    if failure.address is None or failure.last_lines:
+        return failure
+    # Only of the one that is told: of thousands, that would be thousands of logs.
+    folder = records.folder(Address.parse(failure.address), failure.attempt)
+    return failure._replace(last_lines=said_last(datastore, folder))
+
+
+def _of_steps_that_never_began(run: RunInfo, records: Records, said: tuple[Told, ...]) -> Iterator[Told]:
+    """What is told of them. Argo also tells of attempts that others followed, of what was caught, and of whole DAGs."""
+    for template in dict.fromkeys(item.template for item in said):
+        step = template.replace("-", "_")
+        if step in run.outline.steps and not records.rounds(step):
+            yield from (item for item in said if item.template == template)
+
+
+def _chosen(recorded: list[tuple[float, Failure]], silent: list[Failure], said: tuple[Told, ...]) -> Failure:
+    """Of what failed, each with the time at which it did, and of what left nothing, what ended the run."""
     stopped = [item.message for item in said if any(mark in item.message for mark in _SHUTDOWN)]
     if stopped or any(item[1].type == TIMEOUT for item in recorded):
         # A gang tells that it was asked to end; that was not its failure.
@@ -186,11 +211,54 @@ def _explained(silent: list[Failure], said: tuple[Told, ...]) -> Failure:
     return silent[0]._replace(message=f"{said[0].node}: {said[0].message}" if said else silent[0].message)
 
 
-def _undone(run: RunInfo, records: Records) -> Iterator[tuple[Address, int]]:
-    """The tasks that were begun and are not done, each with its last attempt."""
-    for step in run.outline.steps:
-        for round in range(1, records.rounds(step) + 1):
-            for address in records.tasks(step, round):
-                attempts = records.attempts(address)
-                if attempts and records.read(address) is None:
-                    yield address, attempts[-1]
+class _Undone(NamedTuple):
+    """A task that was begun and is not done, with what its last attempt left."""
+
+    address: Address
+    attempt: int
+    record: Optional[Record]
+    report: Optional[GangFailure]
+
+
+def _undone(run: RunInfo, records: Records) -> list[_Undone]:
+    """The tasks that were begun and are not done, in the order of the flow, of rounds and of indices.
+
+    There may be thousands of tasks: what there is of them is listed in one go, and only records that are there are
+    read.
+    """
+    begun = _begun(records)
+    order = {step: at for at, step in enumerate(run.outline.steps)}
+    addresses = [address for address in begun if address.step in order]
+    addresses.sort(key=lambda address: (order[address.step], address.round, address.index))
+
+    def look(address: Address) -> Optional[_Undone]:
+        recorded = begun[address]
+        last, of_last = max(recorded), None
+        for attempt in sorted(recorded, reverse=True):
+            record = records.read(address, attempt) if recorded[attempt] else None
+            if record is not None and record.done:
+                return None
+            if attempt == last:
+                of_last = record
+        gang = run.outline.steps[address.step].kind == "gang"
+        return _Undone(address, last, of_last, gang_report.read(records, address, last) if gang else None)
+
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        return [task for task in readers.map(look, addresses) if task is not None]
+
+
+def _begun(records: Records) -> dict[Address, dict[int, bool]]:
+    """The attempts of every task that was begun: whether each has a record, by its number."""
+    found: dict[Address, dict[int, bool]] = {}
+    for name in records.datastore.walk(records.prefix):
+        # step/index/attempt/what it left
+        parts = name.split("/")
+        if len(parts) < 4 or not parts[2].isdecimal():
+            continue
+        try:
+            address = Address.parse(f"{parts[0]}/{parts[1]}")
+        except ValueError:
+            continue
+        attempts, attempt = found.setdefault(address, {}), int(parts[2])
+        attempts[attempt] = attempts.get(attempt, False) or parts[3:] == ["record.json"]
+    return found

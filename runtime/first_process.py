@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, Optional
+from typing import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:
+    from .logs import Log
     from .time_limit import TimeLimit
     from .workflow_watch import WorkflowWatch
 
@@ -27,7 +28,7 @@ _DRAINED = 5.0
 
 
 def attend(
-    copies: Sequence[BinaryIO] = (), limit: Optional[TimeLimit] = None, watch: Optional[WorkflowWatch] = None
+    copies: Sequence[Log] = (), limit: Optional[TimeLimit] = None, watch: Optional[WorkflowWatch] = None
 ) -> None:
     """Go on in a child process; this one never returns, and ends as the child ends: with its exit code, or with 128
     plus the signal that ended it; with 1 if it took too long.
@@ -40,7 +41,8 @@ def attend(
         What the child belongs to, and is to end with.
     copies : sequence of binary files
         Where a copy of the child's standard output and error goes, in this order. What cannot be written there is
-        dropped: a full disk must not end the task by its log.
+        dropped: a full disk must not end the task by its log. Whoever writes to them must not have to wait, or the
+        child would.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -111,7 +113,7 @@ def _end_with(watch: WorkflowWatch, child: int) -> None:
     _hand_on(child, signal.SIGKILL)
 
 
-def _watch(child: int, wake: int, streams: dict[int, tuple[int, BinaryIO]], limit: Optional[TimeLimit]) -> int:
+def _watch(child: int, wake: int, streams: dict[int, tuple[int, Log]], limit: Optional[TimeLimit]) -> int:
     """Copy output and reap until the child has ended; its exit code."""
     ended = None
     until = 0.0
@@ -181,7 +183,7 @@ def _reap(child: int, ended: int | None) -> int | None:
         return ended
 
 
-def _write(number: int, copy: BinaryIO, data: bytes) -> None:
+def _write(number: int, copy: Log, data: bytes) -> None:
     view = data
     try:
         while view:

@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import sys
 import time
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Optional, Protocol
 
 from .datastore.base import Datastore, DatastoreError
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 STREAMS = ("stdout", "stderr")
 
 _EVERY = 30.0
-"""Seconds after which a log that grows is sent again to a datastore without files."""
+"""Seconds after which what is new in a log is sent to a datastore without files; large logs wait for longer."""
+
+_RATE = 256 * 1024
+"""Bytes of a log that are sent in a second, at most, in the long run: it is sent whole each time."""
+
+_TIMES_AS_LONG = 10
+"""How many times as long as a sending took the pause after it is, at least."""
+
+_BLOCK = 1 << 20
+"""Bytes of the blocks in which a log is kept that is sent."""
+
+_FIRST, _LAST = 16, 48
+"""Blocks that are kept of its beginning and of its end."""
+
+
+class Log(Protocol):
+    """Where output is written."""
+
+    def write(self, data: bytes, /) -> Optional[int]:
+        """Add to it."""
+
+    def flush(self) -> None:
+        """Let others see what was written."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 def redirect(datastore: Datastore, folder: str) -> None:
@@ -38,10 +65,11 @@ def redirect(datastore: Datastore, folder: str) -> None:
         os.close(fd)
 
 
-def copies(datastore: Datastore, folder: str) -> tuple[BinaryIO, ...]:
+def copies(datastore: Datastore, folder: str) -> tuple[Log, ...]:
     """The files that :func:`redirect` writes to, for whoever copies the output there; errors as there.
 
-    Where the datastore has no files, they are kept here, and sent from time to time and when they are closed.
+    Where the datastore has no files, they are kept here, and sent from time to time and when they are closed. The
+    process may fork until the first of them is written to.
     """
     try:
         datastore.path(folder)
@@ -50,32 +78,88 @@ def copies(datastore: Datastore, folder: str) -> tuple[BinaryIO, ...]:
     return tuple(os.fdopen(fd, "ab", 0) for fd in _open(datastore, folder))
 
 
-class _Sent(io.BytesIO):
-    """What is written, sent to a key of a datastore again and again as it grows."""
+class _Sent:
+    """What is written, sent whole to a key of a datastore again and again as it grows.
+
+    A thread sends, so that nobody who writes ever waits for the store. Of a log that is too large to be kept in memory,
+    the beginning and the end are sent.
+    """
 
     def __init__(self, datastore: Datastore, key: str) -> None:
-        super().__init__()
+        from threading import Condition
+
         self._datastore, self._key = datastore, key
-        self._sent, self._at = 0, time.monotonic()
+        self._blocks: list[bytes] = []
+        self._open = bytearray()
+        self._size = self._sent = self._left_out = 0
+        self._changed = Condition()
+        self._begun = self._closed = False
+        self._sender: Optional[Thread] = None
+
+    def write(self, data: bytes) -> None:
+        with self._changed:
+            if self._size == self._sent:
+                self._changed.notify()
+            self._size += len(data)
+            self._open += data
+            while len(self._open) >= _BLOCK:
+                self._blocks.append(bytes(self._open[:_BLOCK]))
+                del self._open[:_BLOCK]
+                if len(self._blocks) >= _FIRST + _LAST:
+                    self._left_out += len(self._blocks.pop(_FIRST))
+        if not self._begun:
+            self._begin()
 
     def flush(self) -> None:
-        if time.monotonic() - self._at > _EVERY:
-            self._send()
+        """Nothing: the thread sees to it."""
 
     def close(self) -> None:
-        if not self.closed:
+        """Send what has not been sent yet."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._sender is not None:
+            self._sender.join()
+        else:
             self._send()
-        super().close()
 
-    def _send(self) -> None:
-        self._at = time.monotonic()
-        data = self.getvalue()
-        if len(data) != self._sent:
+    def _begin(self) -> None:
+        from threading import Thread
+
+        # Not before something is written: whoever opens the log may still fork.
+        self._begun = True
+        sender = Thread(target=self._send_on, daemon=True)
+        try:
+            sender.start()
+            self._sender = sender
+        except RuntimeError:
+            pass  # no more threads for this container: it is sent when it is closed
+
+    def _send_on(self) -> None:
+        pause, ended = _EVERY, False
+        while not ended:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, pause)
+                self._changed.wait_for(lambda: self._closed or self._size != self._sent)
+                ended = self._closed
+            began = time.monotonic()
+            size = self._send()
+            pause = max(_EVERY, _TIMES_AS_LONG * (time.monotonic() - began), size / _RATE)
+
+    def _send(self) -> int:
+        """Send what is there, unless it is what was sent last; how many bytes that are."""
+        with self._changed:
+            written = self._size
+            pieces = [*self._blocks, bytes(self._open)]
+            if self._left_out:
+                pieces.insert(_FIRST, b"\n[flowc: %d bytes are left out here]\n" % self._left_out)
+        if written != self._sent:
             try:
-                self._datastore.write(self._key, data)
-                self._sent = len(data)
-            except DatastoreError:
+                self._datastore.put(self._key, pieces)
+                self._sent = written
+            except Exception:  # noqa: S110
                 pass  # a task is not ended by its log
+        return sum(map(len, pieces))
 
 
 def _open(datastore: Datastore, folder: str) -> list[int]:
@@ -112,12 +196,14 @@ def said_last(datastore: Datastore, folder: str) -> tuple[str, ...]:
     return tuple(last_lines(f"{path}/stderr.log") or last_lines(f"{path}/stdout.log"))
 
 
-def _said_last_elsewhere(datastore: Datastore, folder: str, count: int = 20) -> tuple[str, ...]:
+def _said_last_elsewhere(datastore: Datastore, folder: str, count: int = 20, limit: int = 1 << 14) -> tuple[str, ...]:
     for stream in reversed(STREAMS):
+        key = f"{folder}/{stream}.log"
         try:
-            lines = datastore.read(f"{folder}/{stream}.log").decode("utf-8", "replace").splitlines()[-count:]
+            data = datastore.read_part(key, max(0, datastore.size(key) - limit), limit)
         except (FileNotFoundError, DatastoreError):
             continue
+        lines = data.decode("utf-8", "replace").splitlines()[-count:]
         if lines:
             return tuple(lines)
     return ()

@@ -56,6 +56,8 @@ class RunInfo:
         The run that this one resumes.
     target : str
         Where it runs: ``local``, ``slurm``.
+    uid : str
+        What tells it from another run with its id, where its scheduler may give an id twice.
     """
 
     flow: str
@@ -71,6 +73,7 @@ class RunInfo:
     origin_run_id: Optional[str] = None
     source: Mapping[str, str] = field(default_factory=dict)
     target: str = LOCAL
+    uid: str = ""
     worked_out: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What tasks work out from all this once a process."""
 
@@ -105,6 +108,7 @@ class RunInfo:
             "plan": self.plan,
             "source": self.source,
             "target": self.target,
+            **({"uid": self.uid} if self.uid else {}),
         }
 
     @classmethod
@@ -113,7 +117,7 @@ class RunInfo:
         try:
             if data["version"] != VERSION:
                 raise ValueError(f"it has version {data['version']!r}, this flowc reads version {VERSION}")
-            data = {"target": LOCAL, **data}
+            data = {"target": LOCAL, "uid": "", **data}
             values = {name: data[name] for name in _WRITTEN}
             return cls(**{**values, "tags": tuple(data["tags"])})
         except (KeyError, TypeError, AttributeError) as error:
@@ -134,6 +138,7 @@ _WRITTEN = (
     "origin_run_id",
     "source",
     "target",
+    "uid",
 )
 """What of a run is in its run.json."""
 

@@ -23,6 +23,12 @@ _FOLDER = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9](/[A-Za-z0-9._-]
 _SPARE = 16 * 1024
 """Bytes that Kubernetes adds to an object."""
 
+_OF_A_NODE = 160
+"""Bytes of what Argo notes of a node, packed, and of its result: an estimate, from the fields that it fills."""
+
+
+_SMALLER = "give it fewer steps; where it has many gangs, --code installed helps"
+
 
 def plan_problems(plan: Plan) -> list[Diagnostic]:
     """What does not depend on how the flow is compiled."""
@@ -60,21 +66,28 @@ def settings_problems(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
 
 
 def size_problems(site: Site, workflow: dict[str, Any]) -> Iterator[Diagnostic]:
-    """FC411 where the WorkflowTemplate or what holds the code is too large an object, FC418 for plain kubectl apply."""
+    """FC411 where the WorkflowTemplate or what holds the code is too large an object, FC418 for plain kubectl apply,
+    FC419 where a Workflow may become too large."""
     yield from _code_sizes(site)
     size = json_size(workflow)
     plan = site.plan
     if size > LARGEST - _SPARE:
         message = f"{plan.name} becomes a WorkflowTemplate of {_kilobytes(size)}; Kubernetes takes {LARGEST >> 10} KiB"
-        tip = "give it fewer steps; where it has many gangs, --code installed helps"
-        yield Diagnostic("FC411", message, plan.span, tip)
-    elif size > APPLIED - _SPARE:
+        yield Diagnostic("FC411", message, plan.span, _SMALLER)
+        return
+    whole = size + _OF_A_NODE * len(workflow["spec"]["templates"])
+    if whole > LARGEST - _SPARE:
+        message = f"a Workflow of {plan.name} may come to {_kilobytes(whole)}; Argo takes {LARGEST >> 10} KiB"
+        tip = f"{_SMALLER}, or have Argo keep the nodes in a database (nodeStatusOffLoad)"
+        yield Diagnostic("FC419", message, plan.span, tip, Severity.WARNING)
+    if size > APPLIED - _SPARE:
         yield _apply_server_side(plan, f"{plan.name} becomes a WorkflowTemplate of {_kilobytes(size)}")
 
 
 def json_size(document: Any) -> int:
-    """Bytes of an object as the API server stores it."""
-    return len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+    """Bytes of an object as Go writes it: with <, > and & as six characters each."""
+    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return len(data) + 5 * (len(data) - len(data.translate(None, b"<>&")))
 
 
 def _kilobytes(size: int) -> str:
@@ -143,9 +156,6 @@ def _schedule(plan: Plan) -> Iterator[Diagnostic]:
     if len(cron.split()) != 5:
         message = f"@schedule: Argo takes five fields (minute hour day month weekday), not {cron!r}"
         yield Diagnostic("FC409", message, plan.schedule.span, "leave the year out")
-    elif "?" in cron:
-        tip = "write * for any day or weekday"
-        yield Diagnostic("FC409", f"@schedule: Argo knows no '?' as in {cron!r}", plan.schedule.span, tip)
 
 
 def _namespaces(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:

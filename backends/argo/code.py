@@ -40,9 +40,6 @@ APPLIED = 256 * 1024
 """Bytes that ``kubectl apply`` keeps a second time in an annotation, which cannot be longer
 (https://kubernetes.io/docs/reference/using-api/server-side-apply/)."""
 
-RUNTIME = "flowc-runtime"
-"""What the names of the ConfigMaps with flowc's runtime begin with."""
-
 _DOCKERFILE = """\
 # The code of {flow} as part of an image: docker build -t IMAGE FOLDER
 ARG BASE=python:3.12
@@ -51,6 +48,7 @@ COPY code {code}
 """
 _SHARE = 192 * 1024
 _DIGEST = 10
+_RUNTIME_NAME = re.compile(rf"-runtime(-[0-9]+)?-[0-9a-f]{{{_DIGEST}}}$")
 _AS_TWO = b'"\\\b\f\n\r\t'
 _AS_ONE = bytes(byte for byte in range(256) if byte >= 0x20 and byte not in _AS_TWO)
 _ELSEWHERE = ("flowc/runtime/slurm/", "flowc/py.typed")
@@ -120,6 +118,7 @@ def code_of(plan: Plan, settings: EmitSettings) -> Code:
     """The code of a flow: its files, its Plan, and flowc's runtime unless that is installed in the image."""
     own = {f"flow/{name}": data for name, data in settings.files.items()}
     own[PLAN] = plan.dumps().encode()
+    flow = dns_label(plan.name, LONGEST - len("-runtime-000-") - _DIGEST)
     if settings.way == "image":
         whole = {**own, **_travelling()}
         env = {contract.CODE: CODE, contract.CODE_DIGEST: content_digest(whole), "PYTHONPATH": CODE}
@@ -133,23 +132,23 @@ def code_of(plan: Plan, settings: EmitSettings) -> Code:
             contract.CODE_DIGEST: digest,
             "PYTHONPATH": FETCHED,
         }
-        return Code(tuple(_fetch()), FETCHED, env, {ARCHIVE: archive}, (f"{CODE}/fetch.py",))
-    flow = dns_label(plan.name, LONGEST - len("-code-000-") - _DIGEST)
+        fetch = {"fetch.py": runtime_files()["flowc/runtime/fetch.py"]}
+        return Code(tuple(_split(f"{flow}-runtime", fetch)), FETCHED, env, {ARCHIVE: archive}, (f"{CODE}/fetch.py",))
     maps = tuple(_split(f"{flow}-code", dict(sorted(own.items()))))
-    return Code(maps, env={}) if settings.way == "installed" else Code((*maps, *_runtime()))
+    if settings.way == "installed":
+        return Code(maps, env={})
+    # Objects of the flow's own, though other flows have the same: whoever removes one flow removes all that it lists.
+    return Code((*maps, *_split(f"{flow}-runtime", _travelling())))
 
 
-def _fetch() -> Iterator[ConfigMap]:
-    return _split(f"{RUNTIME}-fetch", {"fetch.py": runtime_files()["flowc/runtime/fetch.py"]})
-
-
-def _travelling() -> dict[str, bytes]:
-    return {name: data for name, data in runtime_files().items() if not name.startswith(_ELSEWHERE)}
+def holds_runtime(name: str) -> bool:
+    """Whether a ConfigMap of this name holds flowc's runtime, and not the flow's own code."""
+    return _RUNTIME_NAME.search(name) is not None
 
 
 @cache
-def _runtime() -> tuple[ConfigMap, ...]:
-    return tuple(_split(RUNTIME, _travelling()))
+def _travelling() -> dict[str, bytes]:
+    return {name: data for name, data in runtime_files().items() if not name.startswith(_ELSEWHERE)}
 
 
 def _split(name: str, files: Mapping[str, bytes]) -> Iterator[ConfigMap]:

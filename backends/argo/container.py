@@ -26,6 +26,9 @@ START = 600
 RUN = "{{workflow.name}}"
 """The run's id: the Workflow's name is unique in its namespace while it exists."""
 
+_RUN_UID = "{{workflow.uid}}"
+"""A Workflow of the same name has another one, be it later, in another namespace or in another cluster."""
+
 _OURS = frozenset(["PYTHONPATH"])
 """Variables of ``@environment`` that only the step's own process sees, because flowc needs them before."""
 
@@ -67,6 +70,7 @@ def beginning_env(site: Site) -> Iterator[tuple[str, str]]:
     given = "{{=sprig.b64enc(workflow.parameters.json)}}" if site.plan.parameters else "{}"
     yield contract.PARAMETERS, given
     yield contract.PLAN, f"{site.code.folder}/{PLAN}"
+    yield contract.RUN_UID, _RUN_UID
     yield contract.TARGET, "argo"
 
 
@@ -212,6 +216,9 @@ def placement(step: Step) -> dict[str, Any]:
         out["tolerations"] = tolerations
     if given.get("priority_class"):
         out["priorityClassName"] = str(given["priority_class"])
+    context = option_values.pod_security_context(given.get("security_context") or {})
+    if context:
+        out["securityContext"] = context
     return out
 
 

@@ -17,8 +17,13 @@ TEMPLATE = "on-exit"
 RECORD = "record-end"
 DELETE = "delete-jobsets"
 
-_RECORD_SECONDS, _DELETE_SECONDS = "900", "300"
-"""How long an attempt may take: an image that cannot be pulled must not keep the Workflow from ending."""
+_RECORD_TIMEOUT = "900s"
+"""How long the record may take, waiting for a node included: Argo's ``timeout`` counts that where there is no
+``retryStrategy``, the kubelet's deadline does not. There may be no node for it: it is placed as the first step is,
+which may be why the run ends."""
+
+_DELETE_SECONDS = "300"
+"""How long an attempt may take."""
 
 _FAILURES = "{{=sprig.trunc(60000, workflow.failures)}}"
 """One variable holds 128 KiB at most, and of thousands of failed items Argo tells more than that."""
@@ -51,8 +56,7 @@ def _record(site: Site) -> dict[str, Any]:
         metadata["annotations"] = step_annotations(first)
     out: dict[str, Any] = {
         "name": RECORD,
-        "retryStrategy": {"limit": "3", "retryPolicy": "Always"},
-        "activeDeadlineSeconds": _RECORD_SECONDS,
+        "timeout": _RECORD_TIMEOUT,
         "metadata": metadata,
         **placement(first),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .code import RUNTIME, ConfigMap
+from .code import ConfigMap, holds_runtime
 from .rbac import rbac
 from .site import Site, description
 from .workflow import cron_workflow
@@ -23,13 +23,13 @@ BUNDLE = "bundle.json"
 def manifests(site: Site, workflow: Mapping[str, Any]) -> dict[str, bytes]:
     """Every file of a flow by name; ``workflow`` is its WorkflowTemplate."""
     out = {WORKFLOW: dump(workflow, _about(site))}
-    own = [item for item in site.code.maps if not item.name.startswith(RUNTIME)]
-    shared = [item for item in site.code.maps if item.name.startswith(RUNTIME)]
+    own = [item for item in site.code.maps if not holds_runtime(item.name)]
+    runtime = [item for item in site.code.maps if holds_runtime(item.name)]
     if own:
         out[CODE] = dump_all(_config_maps(site, own), "The code of the flow.")
-    if shared:
-        # A file of its own, so that version control keeps one copy for all flows.
-        out[RUNTIME_CODE] = dump_all(_config_maps(site, shared), "flowc's runtime: the same for every flow.")
+    if runtime:
+        # A file of its own: it changes with flowc, the other with the flow.
+        out[RUNTIME_CODE] = dump_all(_config_maps(site, runtime), "flowc's runtime.")
     out[RBAC] = dump_all(rbac(site), "What the pods of the flow may do.")
     cron = cron_workflow(site)
     if cron is not None:
@@ -47,20 +47,12 @@ def _config_maps(site: Site, items: Sequence[ConfigMap]) -> list[dict[str, Any]]
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": _metadata(site, item.name),
+            "metadata": site.metadata(item.name),
             "immutable": True,
             **item.content(),
         }
         for item in items
     ]
-
-
-def _metadata(site: Site, name: str) -> dict[str, Any]:
-    out = site.metadata(name)
-    if name.startswith(RUNTIME):
-        # It is the same object for every flow.
-        out["labels"] = {key: text for key, text in out["labels"].items() if not key.startswith("flowc/")}
-    return out
 
 
 def _about(site: Site) -> str:

@@ -12,6 +12,9 @@ import re
 LONGEST = 63
 """Characters of a name that may become part of a host's name, or the value of a label."""
 
+LONGEST_CRON = 52
+"""Characters of a CronWorkflow's name, which with a time of ten digits is the name of its Workflows."""
+
 GENERATED = 5
 """Random characters that Kubernetes adds to a ``generateName``."""
 

@@ -155,8 +155,21 @@ _SECURITY_PARTS: dict[str, dict[str, type]] = {
 }
 
 
+_POD_SECURITY: dict[str, type] = {"fsGroup": int, "fsGroupChangePolicy": str, "supplementalGroups": list}
+"""What of a security context is the pod's: who may write to what is mounted."""
+
+
 def security_context(values: Any) -> dict[str, Any]:
-    """A security context with Kubernetes' own names of the fields."""
+    """The container's security context with Kubernetes' own names of the fields."""
+    return {name: value for name, value in _security(values).items() if name not in _POD_SECURITY}
+
+
+def pod_security_context(values: Any) -> dict[str, Any]:
+    """The same of the pod."""
+    return {name: value for name, value in _security(values).items() if name in _POD_SECURITY}
+
+
+def _security(values: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
@@ -167,11 +180,12 @@ def security_context(values: Any) -> dict[str, Any]:
 
 
 def bad_security(values: Any) -> str | None:
-    """Unless it is a container's security context."""
-    for name, value in security_context(values).items():
-        kind = _SECURITY.get(name)
+    """Unless it is a security context, of a container or a pod."""
+    kinds = {**_SECURITY, **_POD_SECURITY}
+    for name, value in _security(values).items():
+        kind = kinds.get(name)
         if kind is None:
-            return f"there is no {name!r}; there are {', '.join(_SECURITY)}"
+            return f"there is no {name!r}; there are {', '.join(kinds)}"
         fits: bool = isinstance(value, kind)
         if not fits or (kind is int and (isinstance(value, bool) or value < 0)):
             return f"{name}={value!r} is no {kind.__name__}"
@@ -186,6 +200,10 @@ def bad_security(values: Any) -> str | None:
             or (value["type"] == "Localhost") != ("localhostProfile" in value)
         ):
             return "seccompProfile has the type RuntimeDefault, Unconfined, or Localhost with a localhostProfile"
+        if name == "supplementalGroups" and not all(type(item) is int and item >= 0 for item in value):
+            return f"supplementalGroups={value!r} is no list of numbers of groups"
+        if name == "fsGroupChangePolicy" and value not in ("Always", "OnRootMismatch"):
+            return f"fsGroupChangePolicy={value!r} is neither Always nor OnRootMismatch"
         if name == "procMount" and value not in ("Default", "Unmasked"):
             return f"procMount={value!r} is neither Default nor Unmasked"
     if security_context(values).get("privileged") and security_context(values).get("allowPrivilegeEscalation") is False:

@@ -1,33 +1,29 @@
 """Reading emitted manifests back: the templates must say what the Plan among the code says.
 
-What a step's template says is compared with the step, what the DAG templates say with the ways between the steps, the
-ConfigMaps with the digest that the Plan carries.
+The ConfigMaps are compared with the digest that the Plan carries, parameters and schedule with the Plan's. Templates,
+the calls between them, and rights are read in modules of their own.
 """
 
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...compiler.plan import Plan, Step, Switch, code_digest
+from ...compiler.plan import Plan, code_digest
 from ...runtime import contract
 from ..base import Unfaithful, plan_among
 from ..bundle import content_digest, unpack
 from . import options
-from .container import secrets
-from .site import IMAGE
+from .reading_calls import call_problems
+from .reading_containers import Manifests, container_of, variables_of
+from .reading_rights import rights_problems
+from .reading_templates import template_problems
 from .verify import read_documents, verify_read
-from .verify_report import Report
-from .verify_yaml import load_all
-from .ways import NoWay, Ways
 
-_HOLE = re.compile(r"\{\{[^{}]*\}\}")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 def read_files(files: Mapping[str, bytes]) -> Plan:
@@ -124,8 +120,11 @@ def _problems(
         found.append("kustomization.yaml does not list the manifests")
     found += _pinned(bundle, spec, code, files)
     found += _parameters(plan, spec)
-    found += _cron(plan, documents)
-    found += _templates(plan, bundle, spec)
+    found += _cron(plan, next(item for item in documents if item.get("kind") == "WorkflowTemplate"), documents)
+    found += _namespace(plan, bundle, documents)
+    found += template_problems(Manifests(plan, bundle, spec, files))
+    found += call_problems(plan, spec)
+    found += rights_problems(plan, spec, documents)
     return found
 
 
@@ -138,10 +137,10 @@ def _pinned(
         return
     digest = content_digest(code) if way == "image" else hashlib.sha256(files["code.zip"]).hexdigest()
     for item in spec["templates"]:
-        container = _container(item)
+        container = container_of(item)
         if container is None:
             continue
-        env = _env(container)
+        env = variables_of(container)
         if env.get(contract.CODE_DIGEST) != digest:
             yield f"template {item['name']} does not insist on the code that lies beside the manifests"
         if env.get(contract.CODE_URL) != bundle.get("url"):
@@ -167,160 +166,46 @@ def _parameters(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"the default of parameter {parameter.name} is {item['value']!r}"
 
 
-def _cron(plan: Plan, documents: list[dict[str, Any]]) -> Iterator[str]:
-    there = [item["spec"]["schedules"] for item in documents if item.get("kind") == "CronWorkflow"]
-    if there != ([[plan.schedule.options["cron"]]] if plan.schedule else []):
-        yield f"the flow's schedule is {there}"
-
-
-# Templates -----------------------------------------------------------------------------------------------------------
-
-
-def _templates(plan: Plan, bundle: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
-    by_name = {item["name"]: item for item in spec["templates"]}
-    dags = {name: item["dag"]["tasks"] for name, item in by_name.items() if "dag" in item and name != spec["onExit"]}
-    step_of: dict[str, str] = {}
-    seen: dict[tuple[str, bool], dict[str, Any]] = {}
-    for name, item in by_name.items():
-        container = _container(item)
-        if container is None or container["args"][0] != "step":
-            continue
-        step_of[name] = container["args"][1]
-        seen[step_of[name], contract.CAUGHT in _env(container)] = item
-    for step in plan.steps:
-        item = seen.get((step.name, False))
-        if item is None:
-            yield f"no template runs step {step.name}"
-            continue
-        for problem in [*_template(plan, step, item), *_needs(bundle, step, item)]:
-            yield f"template {item['name']}: {problem}"
-        if (step.catch is not None) != ((step.name, True) in seen):
-            yield f"step {step.name} is caught in one place only"
-    first = seen.get((plan.first, False))
-    if first is not None:
-        yield from _end(plan, first, by_name)
-    unknown = sorted(set(step_of.values()) - {step.name for step in plan.steps})
-    if unknown:
-        yield f"templates run {', '.join(unknown)}, which are no steps of the flow"
+def _cron(plan: Plan, template: Mapping[str, Any], documents: list[dict[str, Any]]) -> Iterator[str]:
+    there = [item["spec"] for item in documents if item.get("kind") == "CronWorkflow"]
+    if len(there) != (plan.schedule is not None):
+        yield f"the flow's schedule is {[item.get('schedules') for item in there]}"
         return
-    yield from _ways(plan, spec["entrypoint"], dags, step_of, by_name)
+    for item in there:
+        assert plan.schedule is not None
+        meant = str(plan.schedule.options["cron"])
+        if [_times(text) for text in item.get("schedules", ())] != [_times(meant)]:
+            yield f"the flow's schedule is {item.get('schedules')}, not {meant!r}"
+        if item.get("timezone") != (plan.schedule.options.get("timezone") or None):
+            yield f"the schedule's timezone is {item.get('timezone')}, not {plan.schedule.options.get('timezone')}"
+        if item.get("workflowSpec") != {"workflowTemplateRef": {"name": template["metadata"]["name"]}}:
+            yield f"the schedule starts {item.get('workflowSpec')}"
+        more = sorted(set(item) - {"schedules", "timezone", "workflowSpec"})
+        if more:
+            yield f"the schedule also says {', '.join(more)}"
 
 
-def _end(plan: Plan, first: Mapping[str, Any], by_name: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the end is recorded with what the first step has to reach the datastore, and to load the flow."""
-    for name, item in by_name.items():
-        container, other = item.get("container", {}), first.get("container", {})
-        if container.get("args", [""])[0] != "end":
-            continue
-        keys = ("image", "command", "envFrom", "securityContext")
-        fields = [key for key in keys if container.get(key) != other.get(key)]
-        fields += [key for key in ("serviceAccountName", "volumes") if item.get(key) != first.get(key)]
-        for field in fields:
-            yield f"template {name}: its {field} is not that of step {plan.first}"
-
-
-def _ways(
-    plan: Plan, entry: str, dags: Mapping[str, Any], step_of: Mapping[str, str], by_name: Mapping[str, Any]
-) -> Iterator[str]:
-    switches = {step.name: len(step.leave.targets) for step in plan.steps if isinstance(step.leave, Switch)}
-    gangs = frozenset(name for name in step_of if "resource" in by_name[name])
-    kinds = {"branches": "next"}
-    meant = {
-        (step.name, target, kinds.get(step.leave.kind, step.leave.kind))
-        for step in plan.steps
-        for target in step.leave.targets
-    }
+def _times(schedule: str) -> tuple[object, ...]:
+    """The fields of a schedule, the last one as days of the week: 7 is a Sunday, too, and not known to Argo."""
+    *others, days = schedule.split()
     try:
-        ways = Ways(dags, step_of, switches, gangs)
-        there = ways.all()
-        if ways.first(entry) != plan.first:
-            yield f"the Workflow begins with {ways.first(entry)}, not with {plan.first}"
-        if ways.ends(entry) != {plan.last}:
-            yield f"the Workflow ends with {', '.join(sorted(ways.ends(entry)))}, not with {plan.last}"
-    except NoWay as error:
-        yield str(error)
-        return
-    for source, target, kind in sorted(meant - there):
-        yield f"nothing leads from {source} to {target} ({kind})"
-    for source, target, kind in sorted(there - meant):
-        yield f"something leads from {source} to {target} ({kind}), and the flow has no such way"
+        return *others, frozenset(day % 7 for item in days.split(",") for day in _weekdays(item.lower()))
+    except ValueError:
+        return *others, days
 
 
-def _container(template: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The container of a template, or of the pods of its JobSet."""
-    if "container" in template:
-        return dict(template["container"])
-    text = template.get("resource", {}).get("manifest")
-    if text is None:
-        return None
-    pod = _manifest(text)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
-    return dict(pod["spec"]["containers"][0])
+def _weekdays(item: str) -> range:
+    span, slash, every = item.partition("/")
+    ends = [_WEEKDAYS.index(end) if end in _WEEKDAYS else int(end) for end in span.split("-") if end not in ("*", "?")]
+    first, last = (ends[0], ends[-1]) if ends else (0, 6)
+    return range(first, (6 if slash and len(ends) == 1 else last) + 1, int(every or 1))
 
 
-@functools.lru_cache(64)
-def _manifest(text: str) -> Any:
-    documents = load_all(_HOLE.sub(lambda hole: f"<{hole[0][2:-2]}>", text), "", Report())
-    return documents[0]
-
-
-def _env(container: Mapping[str, Any]) -> dict[str, str]:
-    return {item["name"]: item.get("value", "") for item in container["env"]}
-
-
-def _template(plan: Plan, step: Step, item: Mapping[str, Any]) -> Iterator[str]:
-    container = _container(item)
-    assert container is not None
-    env = _env(container)
-    gang = "resource" in item
-    if gang != (step.kind == "gang"):
-        yield f"it is {'a' if gang else 'no'} gang"
-        return
-    if gang and env.get(contract.WORKFLOW) != env.get(contract.RUN_ID):
-        yield "it would outlive its Workflow"
-    for name, text in step.env.items():
-        # As the kubelet reads it, for which two of them stand for one.
-        if name != "PYTHONPATH" and "{{" not in text and env.get(name, "").replace("$$", "$") != text:
-            yield f"the variable {name} is {env.get(name)!r}"
-    retries = int(item.get("retryStrategy", {}).get("limit", "0"))
-    if retries != (step.retry.times if step.retry else 0):
-        yield f"it is tried {retries} times more"
-    if (contract.ATTEMPT in env) != bool(retries):
-        yield "its attempts have no numbers"
-    if (env.get(contract.ROUND) == "auto") != (step.loop is not None):
-        yield "its rounds are not counted"
-    if (contract.PLAN in env) != (step.name == plan.first):
-        yield "it begins the run, or does not, otherwise than the flow"
-    if env[contract.FLOW_NAME] != plan.name:
-        yield f"it runs the flow {env[contract.FLOW_NAME]}"
-    depth = len(step.scope) - (1 if gang else 0)
-    if ("--index" in container["args"]) != bool(depth):
-        yield "it has an index, or has none, otherwise than the flow"
-    limit = _manifest(item["resource"]["manifest"])["spec"]["replicatedJobs"][0]["template"]["spec"] if gang else item
-    if float(env.get(contract.TIMEOUT, 0)) != (step.timeout or 0):
-        yield f"it may take {env.get(contract.TIMEOUT)} seconds"
-    if step.timeout is not None and int(limit.get("activeDeadlineSeconds", 0)) < math.ceil(step.timeout):
-        yield f"it ends after {limit.get('activeDeadlineSeconds')} seconds"
-    if step.timeout is None and not gang and "activeDeadlineSeconds" in item:
-        yield f"it ends after {item['activeDeadlineSeconds']} seconds"
-    wanted = {"foreach": {"width"}, "switch": {"to"}}.get(step.leave.kind, set())
-    if step.leave.kind == "gang" and getattr(step.leave, "size", None) is None:
-        wanted = {"width"}
-    if not gang and {each["name"] for each in item.get("outputs", {}).get("parameters", [])} != wanted:
-        yield "it does not say what its step decides"
-
-
-def _needs(bundle: Mapping[str, Any], step: Step, item: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the step's pods get what it asks for."""
-    container = _container(item)
-    assert container is not None
-    image = options.given(step).get("image") or bundle.get("image") or IMAGE
-    if container["image"] != image:
-        yield f"its image is {container['image']}, not {image}"
-    resources = container.get("resources", {})
-    for name, wanted in (("requests", options.requests(step)), ("limits", options.limits(step))):
-        there = {each: str(amount) for each, amount in resources.get(name, {}).items()}
-        if there != wanted:
-            yield f"its {name} are {there or 'none'}, not {wanted or 'none'}"
-    named = [each["secretRef"]["name"] for each in container.get("envFrom", ())]
-    if named != secrets(step):
-        yield f"its secrets are {', '.join(named) or 'none'}"
+def _namespace(plan: Plan, bundle: Mapping[str, Any], documents: list[dict[str, Any]]) -> Iterator[str]:
+    named = [bundle.get("namespace"), *(options.given(step).get("namespace") for step in plan.steps)]
+    meant = next((name for name in named if name), None)
+    for item in documents:
+        holder = item if item.get("kind") == "Kustomization" else item["metadata"]
+        if holder.get("namespace") != meant:
+            name = f"{item['kind']} {holder.get('name', '')}".rstrip()
+            yield f"{name} belongs to the namespace {holder.get('namespace')}, not {meant}"

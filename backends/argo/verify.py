@@ -22,9 +22,15 @@ _LARGEST = 1024 * 1024
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _WORKFLOWS = ("Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate")
-_CRON_FIELD = re.compile(
-    r"(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?)*"
+# As the library reads them by which Argo does (https://pkg.go.dev/github.com/robfig/cron/v3).
+_CRON_FIELDS = (
+    (0, 59, ()),
+    (0, 23, ()),
+    (1, 31, ()),
+    (1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    (0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
 )
+_CRON_ITEM = re.compile(r"(?:[*?]|([0-9]+|[A-Za-z]{3})(?:-([0-9]+|[A-Za-z]{3}))?)(?:/0*[1-9][0-9]*)?")
 
 
 def verify_files(files: Mapping[str, bytes]) -> list[Finding]:
@@ -123,8 +129,7 @@ def _check_cron(spec: Node, templates: set[str], report: Report) -> None:
     if not schedules:
         report.add("spec.schedules", "there is no schedule", "write one, as in '0 2 * * *'")
     for schedule in schedules:
-        fields = schedule.split()
-        if not schedule.startswith("@") and (len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields))):
+        if not schedule.startswith("@") and not _is_schedule(schedule):
             report.add("spec.schedules", f"{schedule!r} is no schedule", "write five fields, as in '0 2 * * *'")
     inner = report.mapping(spec.get("workflowSpec"), "spec.workflowSpec")
     reference = inner.get("workflowTemplateRef")
@@ -135,6 +140,22 @@ def _check_cron(spec: Node, templates: set[str], report: Report) -> None:
     if templates and name not in templates:
         message = f"there is no workflow template {name!r}"
         report.add("spec.workflowSpec.workflowTemplateRef.name", message, f"name {' or '.join(sorted(templates))}")
+
+
+def _is_schedule(text: str) -> bool:
+    fields = text.split()
+    return len(fields) == len(_CRON_FIELDS) and all(
+        _is_cron_item(item, *about) for field, about in zip(fields, _CRON_FIELDS) for item in field.split(",")
+    )
+
+
+def _is_cron_item(item: str, low: int, high: int, words: tuple[str, ...]) -> bool:
+    match = _CRON_ITEM.fullmatch(item)
+    if match is None:
+        return False
+    ends = [end.lower() for end in match.groups() if end]
+    known = [int(end) if end.isdigit() else words.index(end) + low for end in ends if end.isdigit() or end in words]
+    return len(known) == len(ends) and known == sorted(known) and all(low <= end <= high for end in known)
 
 
 def _check_map(document: Node, report: Report) -> None:

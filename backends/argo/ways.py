@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _TERM = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?:\.([A-Z][a-z]+))?")
+_TOKEN = re.compile(r"&&|\|\||[()]|[^\s()&|]+")
 _WHEN = re.compile(r"'\{\{tasks\.([A-Za-z0-9-]+)\.outputs\.parameters\.to\}\}' == '([a-z0-9_]+)'")
 
 Way = tuple[str, str, str]
@@ -91,6 +92,44 @@ class Ways:
             If a task does not say what it follows.
         """
         return {way for name in self.dags for way in self._of_dag(name)}
+
+    def groups(self, task: Mapping[str, Any], named: Mapping[str, Any], dag: str) -> set[frozenset[str]]:
+        """What a task waits for: of every group of steps one must be done. ``named`` are the tasks beside it.
+
+        Raises
+        ------
+        NoWay
+            If ``depends`` cannot be read.
+        """
+        tokens = _TOKEN.findall(task.get("depends", ""))[::-1]
+
+        def either() -> set[frozenset[str]]:
+            found = both()
+            while tokens and tokens[-1] == "||":
+                tokens.pop()
+                found = {one | other for other in both() for one in found}
+            return found
+
+        def both() -> set[frozenset[str]]:
+            found = single()
+            while tokens and tokens[-1] == "&&":
+                tokens.pop()
+                found = found | single()
+            return found
+
+        def single() -> set[frozenset[str]]:
+            name = tokens.pop() if tokens else ""
+            if name == "(":
+                found = either()
+                if not tokens or tokens.pop() != ")":
+                    raise NoWay(f"{task['depends']!r} cannot be read")
+                return found
+            return {frozenset(self._before(name, named, dag))}
+
+        found = either()
+        if tokens:
+            raise NoWay(f"{task['depends']!r} cannot be read")
+        return found
 
     def _of_dag(self, dag: str) -> Iterator[Way]:
         tasks = self.dags[dag]

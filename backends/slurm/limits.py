@@ -20,6 +20,8 @@ _LONGEST = 365 * 86400
 
 _LONG = 600
 _WARNING = 60
+_UNKNOWN = 30
+"""Seconds of warning before a limit that only the partition knows: most have hours, some for tests a few minutes."""
 
 
 class BadTime(ValueError):
@@ -82,6 +84,8 @@ def clock(limit: int) -> str:
     return f"{days}-{text}" if days else text
 
 
-def warning(limit: int) -> int:
+def warning(limit: int | None) -> int:
     """How many seconds before its limit a job is told: enough to save a checkpoint, and little of a short job."""
+    if limit is None:
+        return _UNKNOWN
     return _WARNING if limit >= _LONG else max(10, limit // 10)

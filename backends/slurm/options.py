@@ -98,7 +98,9 @@ def flags(plan: Plan, step: Step) -> dict[str, str | None]:
     The values are those of a step in which `problems` finds nothing.
     """
     given, asked = step.options.get("slurm", {}), step.resources
-    out: dict[str, str | None] = {"cpus-per-task": str(math.ceil(asked.cpu)), "open-mode": "append"}
+    out: dict[str, str | None] = {"open-mode": "append"}
+    if cores(step) is not None:
+        out["cpus-per-task"] = cores(step)
     if asked.memory is not None:
         out["mem"] = f"{asked.memory}M"
     if asked.gpu and not _has_gpu(given.get("gres")):
@@ -116,8 +118,9 @@ def flags(plan: Plan, step: Step) -> dict[str, str | None]:
     limit = read_limit(given["time"]) if "time" in given else derived_limit(step)
     if limit is not None:
         out["time"] = clock(limit)
-        if limit != UNLIMITED and _gains_by_a_warning(step):
-            out["signal"] = f"B:USR1@{warning(limit)}"
+    if limit != UNLIMITED and _gains_by_a_warning(step):
+        # Where the step states no limit, the partition does.
+        out["signal"] = f"B:USR1@{warning(limit)}"
     for name, value in given.items():
         flag = OPTIONS[name].flag
         if flag and name not in ("time", "exclusive"):
@@ -126,6 +129,16 @@ def flags(plan: Plan, step: Step) -> dict[str, str | None]:
         out["exclusive"] = None
     out.update(_extra(given.get("extra")))
     return dict(sorted(out.items()))
+
+
+def cores(step: Step) -> str | None:
+    """Processors of each task; None where the step asks for no more than one, which is what everybody gets.
+
+    To say so would take others away: a job that has its nodes to itself has all of their processors, and one with GPUs
+    as many as the site gives with each.
+    """
+    number = math.ceil(step.resources.cpu)
+    return str(number) if number > 1 else None
 
 
 def _gains_by_a_warning(step: Step) -> bool:

@@ -31,6 +31,11 @@ _BARE = re.compile(
 )
 _EXPORT = re.compile(r"""export ([A-Za-z_][A-Za-z0-9_]*)=((?:'[^']*'|"'"|[A-Za-z0-9_@%+=:,./-])*)\n""")
 _SETUP = re.compile(r"# The flow's own setup, ([0-9]+) lines:\n")
+_MODULES = """\
+# Shells that are no login shells may not know the command.
+# shellcheck source=/dev/null
+type module >/dev/null 2>&1 || . /etc/profile || true
+"""
 _STORE = "store=${FLOWC_DATASTORE#file://}\n"
 _AS_IT_IS = "# shellcheck disable=SC2016 # nothing in it is to be expanded\n"
 _TASK = ["$FLOWC_CODE/start-flowc.py", "step"]
@@ -132,6 +137,7 @@ def _read_attempt(text: str, out: Script) -> None:
     text = text.lstrip("\n")
     if text.startswith("set +u #"):
         text = text.partition("\n")[2]
+    text = text.removeprefix(_MODULES)
     if text.startswith("module purge\nmodule load "):
         line, _, text = text.partition("\n")[2].partition("\n")
         out.modules = line.split()[2:]
@@ -200,7 +206,7 @@ def _directive_problems(plan: Plan, step: Step, found: dict[str, str | None]) ->
             yield f"--{name} is {value!r}, and the flow says {wanted!r}"
 
     for name, amount in (
-        ("cpus-per-task", math.ceil(step.resources.cpu)),
+        ("cpus-per-task", math.ceil(step.resources.cpu) if step.resources.cpu > 1 else None),
         ("ntasks-per-node" if step.kind == "gang" else "ntasks", 1),
         ("nodes", _nodes(plan, step)),
     ):
@@ -272,7 +278,7 @@ def _time_problems(step: Step, limit: str | None, signal: str | None) -> Iterato
         return
     if found != wanted:
         yield f"--time is {limit!r}, and the flow says {wanted} s"
-    if found is None or found == UNLIMITED:
+    if found == UNLIMITED:
         if signal is not None:
             yield "it is to be warned of a limit that it does not have"
         return
@@ -281,7 +287,7 @@ def _time_problems(step: Step, limit: str | None, signal: str | None) -> Iterato
             yield "it is to be warned of its limit, and can do nothing then"
         return
     match = re.fullmatch(r"B:USR1@([0-9]+)", signal or "")
-    if match is None or not 0 < int(match[1]) < found:
+    if match is None or not 0 < int(match[1]) < (found or 60):
         yield f"--signal is {signal!r}, which is no warning before its limit"
 
 
@@ -295,8 +301,8 @@ def _run_problems(step: Step, run: list[str]) -> Iterator[str]:
     launcher = run[: -len(task) - 1]
     options = set(launcher)
     if step.kind == "gang":
-        cores = f"--cpus-per-task={math.ceil(step.resources.cpu)}"
-        for option in ("srun", "--kill-on-bad-exit=1", "--ntasks-per-node=1", cores):
+        cores = [f"--cpus-per-task={math.ceil(step.resources.cpu)}"] if step.resources.cpu > 1 else []
+        for option in ("srun", "--kill-on-bad-exit=1", "--ntasks-per-node=1", *cores):
             if option not in options:
                 yield f"its gang is started without {option}"
     elif not image and launcher:

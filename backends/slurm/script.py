@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterable
 from functools import cache
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...compiler.diagnostics import listed
 from ...compiler.plan import Gang, Parameter, Plan, Step
 from ..base import EmitSettings
-from .options import container, flags, modules, setup, size_of, wants_gpu
+from .options import container, cores, flags, modules, setup, size_of, wants_gpu
 from .start import START_FILE
 
 if TYPE_CHECKING:
@@ -100,7 +99,8 @@ def run_line(step: Step) -> list[str]:
     task = f'{START} step {step.name} --index "$FLOWC_INDEX"'
     image = container(step)
     # srun does not take the cores over from the job (Slurm 22.05 to 23.02).
-    options = {"cpus-per-task": str(math.ceil(step.resources.cpu))}
+    number = cores(step)
+    options = {} if number is None else {"cpus-per-task": number}
     if step.kind == "gang":
         # One rank that fails takes the others down, and they are as many as the nodes.
         options |= {"kill-on-bad-exit": "1", "ntasks-per-node": "1"}

@@ -332,4 +332,11 @@ TARGETS: tuple[Code, ...] = (
         Server-side apply keeps none. Above 1 MiB Kubernetes takes no object at all (FC411). A warning.""",
         "$ kubectl apply -k manifests/argo", "$ kubectl apply --server-side -k manifests/argo", "command",
     ),
+    entry(
+        "FC419", "A flow whose Workflows may grow too large",
+        """Every Workflow holds a copy of the flow, and beside it what became of each node, packed. Argo gives it up
+        once that is more than the 1 MiB that Kubernetes takes, unless its controller keeps the nodes in a database
+        (nodeStatusOffLoad). How much the nodes take is estimated. A warning.""",
+        "$ flowc compile flow.py --target argo", "$ flowc compile flow.py --target argo --code installed", "command",
+    ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Union
 
 from ...dsl import FlowcError
@@ -47,6 +47,14 @@ class Datastore(abc.ABC):
     @abc.abstractmethod
     def list(self, prefix: str) -> tuple[str, ...]:
         """Names directly below a folder, unsorted, hidden ones left out; none where there is no such folder."""
+
+    @abc.abstractmethod
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Names of all keys below a folder, relative to it, unsorted, hidden ones too; that of a folder with nothing in
+        it, where there are such, ends in ``/``. None where there is no such folder.
+
+        It asks the store far less often than :meth:`list` would, folder by folder.
+        """
 
     @abc.abstractmethod
     def write(self, key: str, data: Bytes) -> None:

@@ -6,7 +6,7 @@ import errno
 import mmap
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .. import contract
 from .base import Bytes, Datastore, DatastoreError
@@ -116,6 +116,19 @@ class FileDatastore(Datastore):
             return ()
         except OSError as error:
             raise self.error("read", path, error) from error
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        root = f"{self.root}/{prefix}" if prefix else self.root
+        for folder, folders, names in os.walk(root, onerror=self._not_walked):
+            below = f"{folder[len(root) + 1 :]}/" if folder != root else ""
+            for name in names:
+                yield below + name
+            if below and not folders and not names:
+                yield below
+
+    def _not_walked(self, error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise self.error("read", str(error.filename), error) from error
 
     # Writing ---------------------------------------------------------------------------------------------------------
 

@@ -114,6 +114,13 @@ class S3Datastore(Datastore):
             names += [item["Prefix"][len(below) : -1] for item in page.get("CommonPrefixes", ())]
         return tuple(name for name in names if name and not name.startswith("."))
 
+    def walk(self, prefix: str) -> Iterator[str]:
+        below = f"{self.prefix}{prefix}/" if prefix else self.prefix
+        for page in self._list(below):
+            for item in page.get("Contents", ()):
+                if item["Key"] != below:
+                    yield item["Key"][len(below) :]
+
     def _list(self, prefix: str, **more: Any) -> Iterator[Any]:
         token: dict[str, Any] = {}
         while True:

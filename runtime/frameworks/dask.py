@@ -37,11 +37,11 @@ class _DaskFramework(Cluster):
     @contextmanager
     def lead(self, site: Site) -> Iterator[Mapping[str, Any]]:
         gang = site.gang
-        main = gang.members[0].address
+        main = environment.bracketed(gang.members[0].address)
         with programs.variables(_variables(site)):
             with environment.free_ports(environment.bindable(gang)) as (port,):
                 pass
-            address = f"tls://{f'[{main}]' if ':' in main else main}:{port}"
+            address = f"tls://{main}:{port}"
             words = ["distributed.cli.dask_scheduler", f"--host={main}", f"--port={port}", "--protocol=tls"]
             with _running(site, [*words, "--no-dashboard"]) as scheduler:
                 gang.broadcast(address)
@@ -97,7 +97,8 @@ def _worker(site: Site, address: str) -> Iterator[Program]:
         member.slots if member.slots > 1 else max(1, environment.cores() // sharing)
     )
     folder = os.path.join(site.folder, "dask-worker")
-    words = ["distributed.cli.dask_worker", address, f"--host={member.address}", f"--nthreads={threads}"]
+    host = environment.bracketed(member.address)
+    words = ["distributed.cli.dask_worker", address, f"--host={host}", f"--nthreads={threads}"]
     words += ["--nworkers=1", "--no-nanny", "--no-dashboard", "--protocol=tls", f"--name=rank{gang.rank}"]
     words += [f"--local-directory={folder}", f"--death-timeout={site.patience:g}"]
     if sharing > 1:

@@ -6,10 +6,11 @@ import glob
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any, Optional, Union
 
+from ..checkpoint_watch import saved_while_it_runs
 from . import environment, programs
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
@@ -19,6 +20,8 @@ from .torch_extensions import extensions, is_compiled
 
 _OF_CPUS = "deepspeed_shm_comm"
 """The operator without which DeepSpeed's processes do not meet on nodes that have no GPU."""
+
+_THREADS = "OMP_NUM_THREADS"
 
 
 class DeepSpeed:
@@ -30,11 +33,13 @@ class DeepSpeed:
         Runs programs on single nodes, without DeepSpeed.
     """
 
-    def __init__(self, site: Site, found: Nodes) -> None:
+    def __init__(self, site: Site, found: Nodes, threads: Sequence[Optional[str]] = ()) -> None:
         self._site = site
         self.nodes = found
+        self._threads = list(threads) or [None] * site.gang.size
         self._hostfile = os.path.join(site.folder, "hostfile")
 
+    @saved_while_it_runs()
     def run(
         self,
         entrypoint: Union[str, os.PathLike[str]],
@@ -79,13 +84,22 @@ class DeepSpeed:
         commands = {}
         for rank in range(size):
             argv = [self.nodes.pythons[rank], "-c", _START, text, *fixed, f"--node_rank={rank}", *words, *script]
-            commands[rank] = Command(argv, cwd=os.getcwd())
+            commands[rank] = Command(argv, self._shared_threads(rank, slots), cwd=os.getcwd())
         self.nodes.run(commands, "deepspeed")
+
+    def _shared_threads(self, rank: int, processes: int) -> dict[str, str]:
+        """A rank's cores, divided among its processes; nothing where somebody has set how many threads each has."""
+        whole = self._threads[rank]
+        if whole is None or (rank == 0 and os.environ.get(_THREADS) != whole):
+            return {}
+        return {_THREADS: str(max(1, int(whole) // max(1, processes)))}
 
 
 # DeepSpeed's runner reads its hostfile from the disk of its own node, and works out how the node's launcher is called.
 # As a process of its own that would load all of DeepSpeed and PyTorch again, for 2.7 s; so the runner goes on as the
 # launcher. What has been imported takes half a second to put away, which the report of a failure would be late by.
+# The launcher numbers a node's devices from 0, as if each rank had a host with all of its devices to itself; so the
+# numbers are those of the devices that this rank sees.
 _START = """
 import os, subprocess, sys, tempfile
 from deepspeed.launcher import launch, runner
@@ -100,8 +114,21 @@ class OfRunner:
         os.environ.clear()
         os.environ.update(env)
         sys.argv = words[3:]
+        accelerator = launch.get_accelerator()
+        accelerator.set_visible_devices_envs = OfRank(accelerator.set_visible_devices_envs)
         launch.main()
         sys.exit(0)
+
+class OfRank:
+    def __init__(self, choose):
+        self.choose = choose
+
+    def __call__(self, env, numbers):
+        seen = env.get("CUDA_VISIBLE_DEVICES")
+        self.choose(env, numbers)
+        if seen is not None:
+            own = seen.split(",")
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(own[n].strip() for n in numbers if n < len(own)) or seen
 
 runner.subprocess = OfRunner()
 with tempfile.NamedTemporaryFile("w", prefix="hostfile-") as file:
@@ -146,12 +173,13 @@ class _DeepSpeedFramework:
     @contextmanager
     def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:
         variables = {"PATH": programs.search_path(), **environment.defaults(site)}
+        threads = site.gang.allgather(variables.get(_THREADS))
         with extensions(site) as where, programs.variables({**variables, **where}):
             if site.gang.rank:
                 yield {}
                 return
             with nodes(site) as found:
-                yield {"deepspeed": DeepSpeed(site, found)}
+                yield {"deepspeed": DeepSpeed(site, found, threads)}
 
     def stand_by(self, site: Site) -> None:
         serve(site)

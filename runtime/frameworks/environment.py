@@ -20,6 +20,9 @@ FIRST, LAST = 20000, 32000
 
 _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 
+SHUTDOWN = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""The variable that says how many seconds torch's processes have between SIGTERM and SIGKILL."""
+
 
 def defaults(site: Site, processes: int = 1) -> dict[str, str]:
     """Variables that make a framework's processes work here, without those that the user has set.
@@ -41,7 +44,7 @@ def defaults(site: Site, processes: int = 1) -> dict[str, str]:
     grace = contract.seconds(contract.PREEMPT_GRACE)
     if grace is not None:
         # Else torch kills its workers after 30 s, however long the gang has to save what it has.
-        wanted["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(math.ceil(grace))
+        wanted[SHUTDOWN] = str(math.ceil(grace))
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     own = shared_out(gang)
     # Where it is set already, this is a part of what the user allowed.
@@ -56,10 +59,7 @@ def neighbours(gang: GangHandle) -> list[int]:
 
 def cores() -> int:
     """How many cores this process may use, by its affinity and its control group."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:
-        count = os.cpu_count() or 1
+    count = allowed_cpus()
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
             quota, period = file.read().split()
@@ -67,6 +67,14 @@ def cores() -> int:
     except (OSError, ValueError):
         pass
     return count
+
+
+def allowed_cpus() -> int:
+    """How many CPUs this process may run on, by its affinity alone; so torch counts them."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 # Devices --------------------------------------------------------------------------------------------------------------
@@ -118,6 +126,11 @@ def route_to(address: str) -> Optional[str]:
             return interface_of(sock.getsockname()[0])
     except OSError:
         return None
+
+
+def bracketed(address: str) -> str:
+    """An IP address as it is written before a port: IPv6 in brackets (RFC 3986)."""
+    return f"[{address}]" if ":" in address else address
 
 
 def interface_of(address: str) -> Optional[str]:

@@ -38,7 +38,7 @@ class Jax:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         _bind_gloo(os.environ.get("GLOO_SOCKET_IFNAME"))
         jax.distributed.initialize(
-            coordinator_address=f"[{main}]:{port}" if ":" in main else f"{main}:{port}",
+            coordinator_address=f"{environment.bracketed(main)}:{port}",
             num_processes=gang.size,
             process_id=gang.rank,
             # All is said. On Slurm its detection would leave this process one device of the node, and in a pod it

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional, Union
 
+from ..checkpoint_watch import saved_while_it_runs
 from . import environment, mpi_launch, programs, sshd
 from .arguments import Arguments, argument_list, has_option, program_words
 from .base import FrameworkMissing, Site
@@ -114,6 +115,7 @@ class Mpi:
         is_path = os.sep in word or word.endswith(".py")
         return beside if is_path and not os.path.exists(word) and os.path.exists(beside) else word
 
+    @saved_while_it_runs()
     def _launch(
         self, launcher: str, args: Arguments, program: Union[str, Sequence[Any]], program_args: Arguments
     ) -> None:

@@ -16,16 +16,17 @@ from .programs import ProgramFailed
 from .standby import Nodes
 
 _CHUNK = 1 << 18
-# It appears complete or not at all.
+# It appears complete or not at all. Hosts may share the folder, and in pods their process ids are often alike; so the
+# sender chooses the name under which it comes.
 _RECEIVE = """
 set -e
 mkdir -p "$(dirname "$1")"
-trap 'rm -f "$1.$$.part"' EXIT
+trap 'rm -f "$1.$4.part"' EXIT
 umask 077
-cat > "$1.$$.part"
-[ "$(wc -c < "$1.$$.part")" -eq "$2" ] || { echo "$1 did not come whole" >&2; exit 1; }
-chmod "$3" "$1.$$.part"
-mv -f "$1.$$.part" "$1"
+cat > "$1.$4.part"
+[ "$(wc -c < "$1.$4.part")" -eq "$2" ] || { echo "$1 did not come whole" >&2; exit 1; }
+chmod "$3" "$1.$4.part"
+mv -f "$1.$4.part" "$1"
 """
 # As mpirun looks for it: a bare name on the PATH first, then in the working folder, where no shell looks.
 _LOOK = """
@@ -98,7 +99,7 @@ def _on_every_other_host(nodes: Nodes, action: Callable[[int], None]) -> None:
 def _send(nodes: Nodes, rank: int, path: str, size: int, mode: int) -> None:
     link = nodes.connect(rank)
     try:
-        argv = ["/bin/sh", "-c", _RECEIVE, "sh", path, str(size), f"{mode:o}"]
+        argv = ["/bin/sh", "-c", _RECEIVE, "sh", path, str(size), f"{mode:o}", os.urandom(8).hex()]
         link.send({"t": "run", "argv": argv, "carry": True})
         try:
             with open(path, "rb", buffering=0) as file:

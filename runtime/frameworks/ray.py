@@ -54,7 +54,7 @@ class _RayFramework(Cluster):
     def lead(self, site: Site) -> Iterator[Mapping[str, Any]]:
         gang = site.gang
         port = _port(site)
-        address = f"{_host(gang.members[0].address)}:{port}"
+        address = f"{environment.bracketed(gang.members[0].address)}:{port}"
         client = _port(site, own=True)
         # A gang has the nodes that it has: nobody is needed who would ask for more.
         role = f"--head --port={port} --ray-client-server-port={client} --include-dashboard=false --no-monitor"
@@ -180,10 +180,6 @@ def _resources(site: Site) -> list[str]:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         words.append(f"--object-store-memory={max(100 << 20, int(memory * 0.3) // sharing)}")
     return words
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 FRAMEWORK = _RayFramework()

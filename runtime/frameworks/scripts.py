@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Optional, Union
 
@@ -49,10 +50,13 @@ class Tail:
     ----------
     target : int
         Where the bytes go.
+    notice : callable, optional
+        Called with each line as it comes, in a thread of its own.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, notice: Callable[[str], None] = lambda line: None) -> None:
         source, self.write_end = os.pipe()
+        self._notice = notice
         self._lines: deque[str] = deque(maxlen=_KEPT)
         self._thread = threading.Thread(target=self._pass_on, args=(source, target), daemon=True)
         self._thread.start()
@@ -67,8 +71,11 @@ class Tail:
         rest = b""
         while data := os.read(source, 1 << 16):
             *lines, rest = (rest + data).split(b"\n")
-            self._lines.extend(line.decode("utf-8", "backslashreplace") for line in lines)
+            texts = [line.decode("utf-8", "backslashreplace") for line in lines]
+            self._lines.extend(texts)
             rest = rest[-_KEPT:]
+            for text in texts:
+                self._notice(text)
             with suppress(OSError):  # nobody reads it
                 write_all(target, data)
         if rest:

@@ -32,7 +32,7 @@ class TensorFlow:
         gang = site.gang
         os.environ.update(environment.defaults(site))
         workers = [
-            f"[{member.address}]:{port}" if ":" in member.address else f"{member.address}:{port}"
+            f"{environment.bracketed(member.address)}:{port}"
             for member, port in zip(gang.members, environment.agreed_ports(gang))
         ]
         os.environ["TF_CONFIG"] = json.dumps(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from ...dsl import FlowcError
+from ..checkpoint_watch import saved_while_it_runs
 from . import environment, local_rank
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
-from .programs import Program, ProgramFailed, how_it_ended
+from .programs import Program, ProgramFailed, how_it_ended, signal_group
 from .scripts import Tail, find_script, first_error, is_consequence
 
 _NODES = ("--nnodes",)
@@ -32,8 +35,17 @@ _NO_SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """With "1" each round of an elastic rendezvous has a store of its own. In the shared one the processes may read what
 those before a restart left there, and wait for them (https://github.com/pytorch/pytorch/issues/135712)."""
 
+_SHUTDOWN = ("--shutdown-timeout", "--shutdown_timeout")
+_STRAGGLING = 0.5
+"""Seconds between SIGTERM and SIGKILL for the processes of a node on which one has failed. torchrun alone waits 30 s
+for them and says nothing till then; meanwhile a node that only lost them would be taken for the one that failed."""
+
 _SETTLE = 10.0
 """Seconds that a node whose processes lost others waits for the node whose process ended first, which then ends it."""
+
+_WAITED_FOR = re.compile(r"Sending process (\d+) closing signal ")
+_ASKED_TO_END = re.compile(r"Received \S+ death signal")
+"""What torchrun says about itself on stderr."""
 
 
 class TorchrunFailed(ProgramFailed):
@@ -90,6 +102,7 @@ class Torch:
         script = find_script(entrypoint, self._site.source)
         self._start([local_rank.__file__, script], entrypoint_args, torchrun_args, nproc_per_node, script)
 
+    @saved_while_it_runs()
     def _start(
         self,
         program: list[str],
@@ -105,15 +118,17 @@ class Torch:
         options = [*self._rendezvous(given), *given, *self._no_more_nodes(given)]
         if nproc_per_node is not None or not has_option(given, *_PROCESSES):
             options.append(f"--nproc-per-node={processes}")
-        count = int(processes) if str(processes).isdigit() else 1
+        count = self._count(processes)
         env = {**os.environ, **environment.defaults(self._site, count)}
         if self._is_elastic(given):
             env.setdefault(_NO_SHARED_STORE, "1")
         # Without the dashes torchrun takes a script's --l for an abbreviation of one of its own options.
         command = [sys.executable, "-m", "torch.distributed.run", *options, "--", *program, *words]
-        errors = Tail(2)
+        stragglers = _Stragglers()
+        errors = Tail(2, stragglers.notice) if self._ends_stragglers(given) else Tail(2)
         try:
             running = Program(command, env, err=errors.write_end)
+            stragglers.launcher = running.pid
             code = running.wait()
         finally:
             lines = errors.close()
@@ -131,6 +146,16 @@ class Torch:
                 return value
         return environment.device_count(self._site) or 1
 
+    def _count(self, processes: Union[int, str]) -> int:
+        """How many processes torchrun makes of ``--nproc-per-node``; devices that are not counted here are one."""
+        text = str(processes)
+        if text.isdigit():
+            return int(text)
+        gpus = len(environment.shared_out(self._site.gang) or environment.devices())
+        if text == "cpu" or (text == "auto" and not gpus):
+            return environment.allowed_cpus()
+        return max(1, gpus)
+
     @staticmethod
     def _restarts(given: list[str]) -> int:
         text = option_value(given, *_RESTARTS) or "0"
@@ -138,6 +163,10 @@ class Torch:
 
     def _is_elastic(self, given: list[str]) -> bool:
         return self._restarts(given) > 0 or ":" in (option_value(given, *_NODES) or "") or has_option(given, *_BACKEND)
+
+    def _ends_stragglers(self, given: list[str]) -> bool:
+        """Not where the user says how long they have, nor where torch ends all that are well to start them anew."""
+        return not (self._is_elastic(given) or has_option(given, *_SHUTDOWN) or environment.SHUTDOWN in os.environ)
 
     def _no_more_nodes(self, given: list[str]) -> list[str]:
         """What follows the user's own words: an elastic rendezvous need not wait for nodes that the gang has not."""
@@ -157,7 +186,7 @@ class Torch:
             _check_nodes(nodes, gang.size)
         main = gang.members[0].address
         port = self._port()
-        endpoint = f"[{main}]:{port}" if ":" in main else f"{main}:{port}"
+        endpoint = f"{environment.bracketed(main)}:{port}"
         if not has_option(given, "--local-addr", "--local_addr"):
             options.append(f"--local-addr={gang.members[gang.rank].address}")
         if not self._is_elastic(given):
@@ -191,6 +220,46 @@ class Torch:
         if problem is not None:
             raise FlowcError(f"@torchrun(master_port={asked}): {problem}; leave it out, and a free one is chosen")
         return int(asked)
+
+
+class _Stragglers:
+    """The processes that torchrun waits for when another one of their node has failed.
+
+    Attributes
+    ----------
+    launcher : int
+        The process id of torchrun, once it is known.
+    """
+
+    def __init__(self) -> None:
+        self.launcher = 0
+        self._asked_to_end = False
+        self._pids: list[int] = []
+
+    def notice(self, line: str) -> None:
+        """Take a line that torchrun wrote. Where it was itself asked to end, its processes keep the time they have."""
+        self._asked_to_end = self._asked_to_end or _ASKED_TO_END.search(line) is not None
+        waited_for = _WAITED_FOR.search(line)
+        if waited_for is None or self._asked_to_end:
+            return
+        self._pids.append(int(waited_for[1]))
+        if len(self._pids) == 1:
+            timer = threading.Timer(_STRAGGLING, self._kill)
+            timer.daemon = True
+            timer.start()
+
+    def _kill(self) -> None:
+        for pid in self._pids:
+            if _parent(pid) == self.launcher:
+                signal_group(pid, signal.SIGKILL)
+
+
+def _parent(pid: int) -> Optional[int]:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _check_nodes(text: str, size: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Optional, Union
 from .. import processes
 from .handle import GangHandle, Member
 from .loop import Channel, Loop
-from .output import LastLines, Relay, last_lines
+from .output import FileWriter, LastLines, Relay, last_lines
 from .wire import MEMBER_BODY, MEMBER_HEADER, Frame, FrameReader
 
 BodyCode = Union[Callable[[GangHandle], Optional[int]], Sequence[str]]
@@ -85,9 +85,10 @@ class Body:
         numbers = itertools.count()
         self._lines = (LastLines(numbers), LastLines(numbers))
         self._relays = []
+        self._files = FileWriter()
         for (source, end), target, lines in zip(pipes, outputs, self._lines):
             os.close(end)
-            self._relays.append(Relay(loop, source, target, lines))
+            self._relays.append(Relay(loop, source, target, lines, self._files))
         self.channel = Channel(
             loop, ours, FrameReader(MEMBER_HEADER, MEMBER_BODY), lambda _, frame: on_frame(frame), lambda _, why: None
         )
@@ -119,6 +120,7 @@ class Body:
         self.channel.close()
         for relay in self._relays:
             relay.close()
+        self._files.close()
 
 
 def _child(

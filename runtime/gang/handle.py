@@ -181,7 +181,8 @@ class GangHandle:
         if len(body) > MAX_VALUE:
             raise CollectiveError(
                 f"the value that rank {self.rank} gave to {describe(header)} takes {len(body) / (1 << 20):.1f} MiB "
-                f"pickled; at most {MAX_VALUE >> 20} MiB travel this way: use an artifact, or broadcast_file"
+                f"pickled; at most {MAX_VALUE >> 20} MiB travel this way: use an artifact, or a file in storage that "
+                f"all ranks reach (under @mpi current.mpi.broadcast_file copies one to every node)"
             )
         self._calls += 1
         self._send(header, body)
@@ -250,7 +251,7 @@ class GangHandle:
 
     def _receive_file(self, number: int, target: str) -> Optional[str]:
         target = os.path.realpath(target)
-        temporary = f"{target}.{os.getpid()}.part"
+        temporary = _temporary(target)
         digest, size, problem = hashlib.sha256(), 0, None
         descriptor = -1
         try:
@@ -296,6 +297,11 @@ def _put_in_place(
     return None
 
 
+def _temporary(target: str) -> str:
+    # Hosts may share the folder, and in pods their process ids are often alike.
+    return f"{target}.{os.urandom(8).hex()}.part"
+
+
 def _same_file(path: str, target: str) -> bool:
     try:
         return os.path.samefile(path, target)
@@ -306,7 +312,7 @@ def _same_file(path: str, target: str) -> bool:
 def _copy(path: str, target: str) -> Optional[str]:
     import shutil
 
-    temporary = f"{os.path.realpath(target)}.{os.getpid()}.part"
+    temporary = _temporary(os.path.realpath(target))
     try:
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
         shutil.copyfile(path, temporary)

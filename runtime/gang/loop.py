@@ -166,8 +166,9 @@ class Channel:
             stalled = self.loop.now - last - every
             last = self.loop.now
             if stalled > every:
-                # This process itself was stopped for a while: what the others sent may not have been read yet.
-                self.heard = max(self.heard, self.loop.now - limit + every)
+                # This process itself was stopped for a while. That time does not count. If it was long, the others may
+                # have been stopped, too, and go on a while after this one.
+                self.heard = self.loop.now if stalled > limit else min(self.loop.now, self.heard + stalled)
             if self.loop.now - self.heard > limit:
                 self._fail(f"no sign of life for {limit:g} s")
                 return

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import queue
 import select
 import stat
+import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Optional
 
 from .loop import Loop
@@ -62,6 +64,50 @@ def write_all(descriptor: int, data: Buffer) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+class FileWriter:
+    """Writes to files in a thread of its own: one makes a writer wait for as long as its server does not answer.
+
+    What several relays hand to it is written in the order in which it came.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: queue.SimpleQueue[Optional[tuple[int, bytes, Callable[[Optional[int]], bool]]]] = (
+            queue.SimpleQueue()
+        )
+        self._thread: Optional[threading.Thread] = None
+
+    def write(self, target: int, data: bytes, written: Callable[[Optional[int]], bool]) -> None:
+        """Write in time.
+
+        ``written`` is called in the thread: before, with 0, and says whether the data is still wanted; after it, with
+        how much was written, or with None if the file takes no more.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="flowc-output", daemon=True)
+            self._thread.start()
+        self._pieces.put((target, data, written))
+
+    def close(self, limit: float = 0.2) -> None:
+        """End the thread, unless a file keeps it waiting for longer than so many seconds."""
+        if self._thread is not None:
+            self._pieces.put(None)
+            self._thread.join(limit)
+
+    def _run(self) -> None:
+        while True:
+            piece = self._pieces.get()
+            if piece is None:
+                return
+            target, data, written = piece
+            if written(0):
+                try:
+                    write_all(target, data)
+                except OSError:
+                    written(None)
+                else:
+                    written(len(data))
+
+
 class Relay:
     """Passes a pipe on to a descriptor without ever blocking the loop.
 
@@ -75,22 +121,26 @@ class Relay:
         Where the bytes go; it stays open.
     lines : LastLines
         Is shown all of it.
+    files : FileWriter
+        Writes it where the target is a file.
     """
 
-    def __init__(self, loop: Loop, source: int, target: int, lines: LastLines) -> None:
+    def __init__(self, loop: Loop, source: int, target: int, lines: LastLines, files: FileWriter) -> None:
         self._loop = loop
         self._source: Optional[int] = source
         self._target = target
         self._lines = lines
         self._queue: deque[bytes] = deque()
         self._queued = 0
+        self._files = files
+        self._handed = self._written = 0
         self._broken = False
         try:
             mode = os.fstat(target).st_mode
         except OSError:
             mode, self._broken = 0, True
-        # A file never makes one wait, and no selector takes one. Anything else takes at least PIPE_BUF bytes when
-        # poll(2) calls it writable; the descriptor's flags are shared with other processes and stay as they are.
+        # No selector takes a file. Anything else takes at least PIPE_BUF bytes when poll(2) calls it writable; the
+        # descriptor's flags are shared with other processes and stay as they are.
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
         self._retrying = False
         os.set_blocking(source, False)
@@ -99,11 +149,16 @@ class Relay:
     @property
     def done(self) -> bool:
         """Whether the pipe's other end is closed everywhere and all of it has been passed on."""
-        return self._source is None and not self._queue
+        return self._source is None and (self._broken or not self._waiting)
+
+    @property
+    def _waiting(self) -> int:
+        # The loop counts what it hands to the writer, and the writer what it has written.
+        return self._queued + self._handed - self._written
 
     def drain(self) -> None:
         """Take what is in the pipe now."""
-        while self._source is not None and self._queued < _QUEUE and self._take():
+        while self._source is not None and (self._broken or self._waiting < _QUEUE) and self._take():
             pass
 
     def close(self) -> None:
@@ -127,19 +182,32 @@ class Relay:
             self._end_source()
             return False
         self._lines.feed(data)
-        if not self._broken:
+        if self._broken:
+            return True
+        if self._waits:
             self._queue.append(data)
             self._queued += len(data)
             self._write()
+        else:
+            self._handed += len(data)
+            self._files.write(self._target, data, self._in_file)
+            self._pace()
         return True
+
+    def _in_file(self, size: Optional[int]) -> bool:
+        if size is None:
+            self._broken = True
+        else:
+            self._written += size
+        return not self._broken
 
     def _write(self, events: int = 0) -> None:
         while self._queue:
-            if self._waits and not self._writable():
+            if not self._writable():
                 break
             data = self._queue[0]
             try:
-                sent = os.write(self._target, data[: select.PIPE_BUF] if self._waits else data)
+                sent = os.write(self._target, data[: select.PIPE_BUF])
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -163,8 +231,8 @@ class Relay:
     def _pace(self) -> None:
         # The body waits for a slow reader of its output, as it would without us; the loop does not.
         if self._source is not None:
-            self._loop.watch(self._source, self._read, read=self._queued < _QUEUE)
-        if self._queue and not self._retrying:
+            self._loop.watch(self._source, self._read, read=self._broken or self._waiting < _QUEUE)
+        if self._waiting and not self._broken and not self._retrying:
             self._retrying = True
             self._loop.after(0.005, self._again)
 

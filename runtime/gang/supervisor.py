@@ -1,7 +1,8 @@
 """What supervises one rank: its body, its signals, its output; the control rank and the workers add their parts.
 
-A supervisor is single-threaded and runs none of the user's code, so nothing that the body does can stop it. It ends
-only when its body and every process that came from it are gone.
+A supervisor runs none of the user's code, and all it does is done by one loop that never waits, so nothing that the
+body does can stop it; only files, which may make one wait, are written by a thread of their own. It ends only when its
+body and every process that came from it are gone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from .. import contract, processes
@@ -23,6 +24,18 @@ from .handle import Member
 from .loop import Loop
 from .membership import Membership
 from .wire import Frame, GangName, body_key
+
+_LAST_DEEDS = 0.5
+"""Seconds in which what a body left that ended well may end by itself, as helpers do that tidy up when it is gone."""
+
+
+def _silence() -> float:
+    try:
+        return contract.seconds(contract.GANG_SILENCE) or 10.0
+    except ValueError as error:
+        from ..outline import ContractError
+
+        raise ContractError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,8 @@ class Limits:
     preempt_grace : float
         The same for a gang that is asked to end from outside, so that it can checkpoint.
     heartbeat, silence : float
-        How often each side gives a sign of life, and after how long without any a rank counts as lost.
+        How often each side gives a sign of life, and after how long without any a rank counts as lost; as
+        FLOWC_GANG_SILENCE says.
     handshake : float
         For a new connection to prove the token.
     strangers : int
@@ -49,7 +63,7 @@ class Limits:
     grace: float = 2.0
     preempt_grace: float = 30.0
     heartbeat: float = 1.0
-    silence: float = 10.0
+    silence: float = field(default_factory=_silence)
     handshake: float = 5.0
     strangers: int = 256
 
@@ -217,9 +231,19 @@ class Supervisor:
             if self.exit_code != 0:
                 kind = "exit" if self.exit_signal is None else "signal"
                 self.body_failing(kind, how_ended(self.exit_code, self.exit_signal))
-            self._sweep(self.loop.now + 5.0)
+            if self.exit_code == 0:
+                self._let_end(self.loop.now + _LAST_DEEDS)
+            else:
+                self._sweep(self.loop.now + 5.0)
         else:
             processes.reap_all_except(self._others)
+
+    def _let_end(self, deadline: float) -> None:
+        processes.reap_all_except(self._others)
+        if self._ending or self.loop.now >= deadline or self._others.issuperset(processes.children()):
+            self._sweep(self.loop.now + 5.0)
+        else:
+            self.loop.after(0.005, lambda: self._let_end(deadline))
 
     def _sweep(self, deadline: float) -> None:
         """Whatever the body left behind goes with it."""

@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
         return _others(words)
     except FlowcError as error:
         sys.stderr.write(f"flowc: error: {error}\n")
-        return 2
+        return int(getattr(error, "exit_code", 2))
     except KeyboardInterrupt:
         sys.stderr.write("flowc: interrupted\n")
         return 130

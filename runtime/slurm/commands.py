@@ -19,15 +19,28 @@ _KEPT = frozenset(
 )
 """Where the cluster is, and what a user of many sites says there once for all jobs that do not say it themselves."""
 
+_REFUSAL = r"Batch job submission failed: (.*)"
+"""How sbatch ends, with Slurm's own reason. The lines before it may be a site's own, of its job_submit.lua."""
+
 _AWAY = (
-    "(?i)unable to contact|socket timed out|connection refused|connection reset|transport endpoint|zero bytes were"
-    "|not responding|unexpected message|temporarily unable|temporarily unavailable|try again|communication"
-    "|no route to host|timed out|no such file or directory.*munge|munge.*(connect|socket)"
-    "|(controller|daemon).*(down|not running|backup)|failed to connect|unable to establish"
+    "(?i)unable to contact slurm controller|unable to establish controller|in standby mode|primary not responding"
+    "|socket timed out on send/recv|zero bytes were transmitted or received|unexpected message received"
+    "|communication (connection|shutdown) failure|message (send|receive) failure"
+    "|transport endpoint is not connected|connection (refused|reset|timed out)|no route to host|network is unreachable"
+    "|resource temporarily unavailable|unable to create job record, try again|job update not available right now"
+    "|job can not be altered now, try again|failed to connect to authentication agent|(?m:^[a-z]+ timed out$)"
 )
-_FULL = "MaxSubmitJob|MaxSubmitJobs|submit job limit reached"
+"""What Slurm says, and this file, where the controller was not reached or could not do it just then."""
+
+_NO_MUNGE = "error: Munge (en|de)code failed: (Failed to (access|connect)|Socket)"
+"""Slurm then ends in words that it has for wrong credentials, too."""
+
+_FULL = "(Max|Grp)SubmitJob|submit job limit reached"
 """How a limit on the number of somebody's jobs is called (https://slurm.schedmd.com/resource_limits.html): it lets more
 in when others have ended. sbatch says the reason in a line of its own, before the one that stands for many reasons."""
+
+_FULL_FOR_MANY = "GrpSubmitJob|MaxSubmitJobs?PerAccount"
+"""Those of them that count the jobs of others, too."""
 
 _FULL_FOR_ALL = "temporarily unable to accept job|job queue full|MaxJobCount"
 """How sbatch says that the controller holds MaxJobCount jobs, of whomever (https://slurm.schedmd.com/slurm.conf.html).
@@ -38,6 +51,9 @@ _WAITS = "flowc waits for room in the queue"
 
 _STUCK = ("Dependency", "DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin")
 """Reasons of jobs that nothing makes room by: they may wait for what is to be submitted, or for a person."""
+
+_SQUEUE = ("squeue", "--all", "--noheader")
+"""Without --all it shows not even one's own jobs where their partition is hidden."""
 
 _PATIENCE = 600.0
 _FULL_WAIT = 20.0
@@ -66,7 +82,11 @@ class Answer(NamedTuple):
     @property
     def away(self) -> bool:
         """Whether the controller could not be asked, and the same may well succeed later."""
-        return self.code != 0 and not self.full and re.search(_AWAY, self.err) is not None
+        if self.code == 0 or self.full:
+            return False
+        refusal = re.search(_REFUSAL, self.err)
+        reason = self.err if refusal is None else refusal.group(1)
+        return re.search(_AWAY, reason) is not None or re.search(_NO_MUNGE, self.err) is not None
 
     @property
     def full(self) -> bool:
@@ -78,6 +98,22 @@ class Answer(NamedTuple):
         """Whether those are the jobs of all users."""
         return self.code != 0 and re.search(_FULL_FOR_ALL, self.err, re.IGNORECASE) is not None
 
+    @property
+    def full_for_many(self) -> bool:
+        """Whether those may be the jobs of other users, too."""
+        return self.full_for_all or (self.code != 0 and re.search(_FULL_FOR_MANY, self.err) is not None)
+
+
+class Cluster(NamedTuple):
+    """What a run has to know of its cluster: the name, and how many tasks an array may have."""
+
+    name: str
+    max_array: int
+
+
+def _sleep(seconds: float, why: str) -> None:
+    time.sleep(seconds)
+
 
 class Room(NamedTuple):
     """What is to be known while a submission waits until there are fewer jobs.
@@ -88,10 +124,13 @@ class Room(NamedTuple):
         Called when the waiting begins, and from time to time while it goes on.
     others : callable
         Gives the ids of the jobs that wait for the same, and so do not end before there is room.
+    pause : callable
+        Waits for so many seconds and is told for what; raises what there is to say where this process is to end.
     """
 
     begins: Callable[[], None] = lambda: None
     others: Callable[[], Collection[str]] = tuple
+    pause: Callable[[float, str], None] = _sleep
 
 
 class LiveJob(NamedTuple):
@@ -133,6 +172,16 @@ def restated(environment: Mapping[str, str], script: str) -> list[str]:
 
 def _variable(option: str) -> str:
     return "SBATCH_" + option[2:].partition("=")[0].upper().replace("-", "_")
+
+
+def _wanted_array() -> Optional[int]:
+    """How many tasks an array may have for whoever submits; None where it is not said."""
+    text = os.environ.get(contract.SLURM_MAX_ARRAY)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise SlurmError(f"{contract.SLURM_MAX_ARRAY}={text!r} is not a number of tasks above 0")
+    return int(text)
 
 
 def own_job(environ: Mapping[str, str]) -> Optional[str]:
@@ -193,10 +242,11 @@ class Commands:
 
         answer = self._ask(command, environment, again)
         if not isinstance(answer, str) and answer.full:
-            sys.stderr.write(f"flowc: {name} has to wait until there are fewer jobs: {_said(answer)}\n")
+            why = f"{name} has to wait until there are fewer jobs: {_said(answer)}"
+            sys.stderr.write(f"flowc: {why}\n")
             sys.stderr.flush()
             with self._marked_as_waiting():
-                answer = self._wait_for_room(answer, command, environment, again, room)
+                answer = self._wait_for_room(answer, command, environment, again, room, why)
         if isinstance(answer, str):
             return answer
         if answer.code != 0:
@@ -210,13 +260,14 @@ class Commands:
         environment: Mapping[str, str],
         again: Callable[[], Optional[str]],
         room: Room,
+        why: str,
     ) -> Answer | str:
         """Submit as soon as there is room, for as long as there are jobs that will end; a job that is more than the
         limit itself never fits.
         """
         room.begins()
         while not isinstance(answer, str) and answer.full and self._others_go_on(answer, room.others()):
-            time.sleep(self.full_wait)
+            room.pause(self.full_wait, why)
             room.begins()
             try:
                 # Another job may have taken this one for gone meanwhile, and have submitted in its place.
@@ -229,14 +280,22 @@ class Commands:
     def _others_go_on(self, refusal: Answer, waiting: Collection[str]) -> bool:
         """Whether there are jobs beside this one, and those that wait as it does, that may end before anything else
         does."""
+        if refusal.full_for_many and self._hides_jobs():
+            return True
         stay = {own_job(os.environ), *waiting}
-        # Those that have ended count, too, until the controller forgets them (MinJobAge), but not for a user's limit.
-        whose = ["--states=all"] if refusal.full_for_all else [f"--user={os.getuid()}"]
-        answer = self._run(["squeue", "--noheader", *whose, "--format=%i|%r|%k"])
+        whose = [] if refusal.full_for_many else [f"--user={os.getuid()}"]
+        # Those that have ended count, too, until the controller forgets them (MinJobAge), but not for other limits.
+        states = ["--states=all"] if refusal.full_for_all else []
+        answer = self._run([*_SQUEUE, *whose, *states, "--format=%i|%r|%k"])
         jobs = [line.strip().split("|", 2) for line in answer.out.splitlines() if line.count("|") >= 2]
         return answer.away or any(
             id_ not in stay and reason not in _STUCK and comment != _WAITS for id_, reason, comment in jobs
         )
+
+    def _hides_jobs(self) -> bool:
+        """Whether the cluster shows nobody the jobs of others."""
+        answer = self._run(["scontrol", "show", "config"])
+        return re.search(r"^PrivateData\s*=.*\bjobs\b", answer.out, re.MULTILINE) is not None
 
     @contextmanager
     def _marked_as_waiting(self) -> Iterator[None]:
@@ -245,7 +304,7 @@ class Commands:
         if job is None:
             yield
             return
-        before = self._run(["squeue", "--noheader", f"--jobs={job}", "--format=%k"]).out.strip()
+        before = self._run([*_SQUEUE, f"--jobs={job}", "--format=%k"]).out.strip()
         update = ["scontrol", "update", f"JobId={job}"]
         self._run([*update, f"Comment={_WAITS}"])
         try:
@@ -255,7 +314,7 @@ class Commands:
 
     def find(self, name: str) -> Optional[str]:
         """The id of the job or array of that name that the controller still knows, whatever became of it."""
-        answer = self._run(["squeue", "--noheader", "--states=all", f"--name={name}", "--format=%i"])
+        answer = self._run([*_SQUEUE, "--states=all", f"--name={name}", "--format=%i"])
         if answer.code != 0:
             if answer.away:
                 raise ControllerAway(_said(answer))
@@ -265,7 +324,7 @@ class Commands:
 
     def live(self, user: str, prefix: str) -> list[LiveJob]:
         """The user's jobs that wait or run and whose names begin with ``prefix``."""
-        answer = self._asked(["squeue", "--noheader", f"--user={user}", "--format=%i|%T|%r|%j"])
+        answer = self._asked([*_SQUEUE, f"--user={user}", "--format=%i|%T|%r|%j"])
         found = []
         for line in answer.out.splitlines():
             id_, _, rest = line.strip().partition("|")
@@ -284,7 +343,7 @@ class Commands:
         return "RUNNING" in self._states(job)
 
     def _states(self, job: str) -> list[str]:
-        answer = self._run(["squeue", "--noheader", f"--jobs={job}", "--format=%T"])
+        answer = self._run([*_SQUEUE, f"--jobs={job}", "--format=%T"])
         if answer.code != 0:
             if answer.away:
                 raise ControllerAway(_said(answer))
@@ -316,11 +375,20 @@ class Commands:
         lines = [line for line in answer.out.splitlines() if line.strip()]
         return [dict(pair for word in line.split(" ") if len(pair := word.split("=", 1)) == 2) for line in lines]
 
-    def max_array(self) -> int:
-        """How many tasks an array may have."""
-        answer = self._asked(["scontrol", "show", "config"])
-        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer.out, re.MULTILINE)
-        return max(1, int(found.group(1))) if found else 1000
+    def cluster(self) -> Cluster:
+        """What a run has to know of the cluster.
+
+        Raises
+        ------
+        SlurmError
+            If Slurm does not say, or FLOWC_SLURM_MAX_ARRAY is no number.
+        """
+        config = self._asked(["scontrol", "show", "config"]).out
+        name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
+        size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
+        tasks = re.search(r"(?i)^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.MULTILINE)
+        sizes = [int(found.group(1)) for found in (size, tasks) if found] or [1000]
+        return Cluster(name.group(1) if name else "", max(1, min(*sizes, _wanted_array() or sizes[0])))
 
     # Asking -----------------------------------------------------------------------------------------------------------
 

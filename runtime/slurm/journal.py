@@ -25,6 +25,10 @@ MAX_NUM_SPLITS = 100_000
 """The widest foreach that is let through, where nothing else is asked for."""
 
 
+_SHOWS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between looks at a file of another machine, which a shared folder may not show at once."""
+
+
 class Settings(NamedTuple):
     """What is settled when the run is submitted.
 
@@ -40,6 +44,10 @@ class Settings(NamedTuple):
         How many tasks an array may have.
     max_num_splits : int
         The widest foreach that is let through.
+    cluster : str
+        The name of the cluster; empty where nobody wrote it down.
+    uid : int or None
+        The user by number; None where nobody wrote it down.
     """
 
     user: str
@@ -47,6 +55,8 @@ class Settings(NamedTuple):
     code: str
     max_array: int
     max_num_splits: int = MAX_NUM_SPLITS
+    cluster: str = ""
+    uid: Optional[int] = None
 
 
 class Ended(NamedTuple):
@@ -225,6 +235,11 @@ class Journal:
         if self._create(key, {"job": job}):
             return None
         data = self._read(key)
+        for wait in _SHOWS:
+            if data is not None:
+                break
+            time.sleep(wait)
+            data = self._read(key)
         holder = None if data is None else str(data["job"])
         return None if holder == job else holder or "unknown"
 

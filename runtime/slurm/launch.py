@@ -79,7 +79,7 @@ def submit(request: Request, commands: Optional[Commands] = None) -> RunInfo:
         no job.
     """
     commands = commands or Commands()
-    max_array = commands.max_array()  # says at once where there is no Slurm
+    cluster = commands.cluster()  # says at once where there is no Slurm
     bundle, datastore = request.bundle, request.datastore
     origin = None if request.origin is None else _origin(request, commands)
     staged = stage(bundle, datastore)
@@ -97,7 +97,8 @@ def submit(request: Request, commands: Optional[Commands] = None) -> RunInfo:
     journal = Journal(datastore, run)
     folder = datastore.path(run.prefix)
     prefix = prefix_of(run.flow, run.run_id, token_of(folder, run.created))
-    journal.begin(Settings(_system_user(), prefix, staged.folder, max_array, request.max_num_splits))
+    splits = request.max_num_splits
+    journal.begin(Settings(_system_user(), prefix, staged.folder, cluster.max_array, splits, cluster.name, os.getuid()))
     if origin is not None:
         records = run.records(datastore)
         take_over(run, Cloner(run.outline, origin.records(datastore), records, request.first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Optional
 
-_CANCELLED = r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO ([^*]+))? \*\*\*"
+_CANCELLED = r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: (?i:DUE TO) ([^*]+))? \*\*\*"
 
 BEGUN = "flowc: the job is started again"
 """How a job that was started again begins in its output."""
@@ -47,7 +47,9 @@ def cancelled_for() -> Optional[str]:
     for line in reversed(lines):
         found = re.search(_CANCELLED, line)
         if found is not None:
-            return (found.group(1) or "").split(",")[0].strip()
+            why = (found.group(1) or "").split(",")[0].strip()
+            # What somebody cancelled had no reason once, and has by now that of the signal: DUE to SIGNAL Terminated.
+            return "" if why.upper().startswith("SIGNAL") else why
         if line.startswith(BEGUN):
             return None
     return None

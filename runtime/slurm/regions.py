@@ -21,8 +21,12 @@ from ..record import Next
 _LONGEST_ARRAY = 4000
 """Bytes of ``--array``: Slurm takes 4 KiB."""
 
-OK = "afterok"
+AFTER = "afterany"
+"""However the job ended. Slurm calls one a failure of which any process was killed for want of memory, also where a
+later attempt went well; every task looks at the records of those before it anyway."""
+
 EACH = "aftercorr"
+"""Task by task of two arrays. There is no such dependency that leaves it open how a task ended."""
 
 
 class Entry(NamedTuple):
@@ -265,7 +269,7 @@ class _Builder:
                     after[found, EACH] = None
             else:
                 for part in parent.parts:
-                    after[part, OK] = None
+                    after[part, AFTER] = None
         family.parts.append(key)
         family.where.update(dict.fromkeys(positions, key))
         self.submissions.append(
@@ -296,13 +300,13 @@ class _Builder:
                 self._join(family, target, round)
 
     def _next(self, family: _Family, entry: Entry) -> None:
-        self.todo.append(_Family(entry, [(family, OK if entry.width is None else EACH)]))
+        self.todo.append(_Family(entry, [(family, AFTER if entry.width is None else EACH)]))
 
     def _join(self, family: _Family, join: StepOutline, round: int) -> None:
         split = self.outline[str(join.joins)]
         entry = family.entry
         if split.leave_kind == "foreach":
-            self.todo.append(_Family(Entry(join.name, entry.at, round), [(family, OK)]))
+            self.todo.append(_Family(Entry(join.name, entry.at, round), [(family, AFTER)]))
             return
         if split.leave_kind == "gang":
             self._next(family, Entry(join.name, entry.at, round, entry.width))
@@ -311,7 +315,7 @@ class _Builder:
         arrived.append((family, round))
         if len(arrived) == len(join.inputs):
             highest = max(round for _, round in arrived)
-            kind = OK if entry.width is None else EACH
+            kind = AFTER if entry.width is None else EACH
             parents = [(parent, kind) for parent, _ in arrived]
             self.todo.append(_Family(Entry(join.name, entry.at, highest, entry.width), parents))
 

@@ -93,7 +93,7 @@ def stage(bundle: Bundle, datastore: Datastore) -> Staged:
             digest.update(data)
         folder = datastore.path(f"{bundle.flow}/code/{digest.hexdigest()[:32]}")
         staged = Staged(folder, os.path.join(folder, "flow", *bundle.file.split("/")))
-        if not os.path.isdir(folder):
+        if not _is_whole(files, folder):
             _copy(bundle, files, folder)
     except (OSError, zipfile.BadZipFile) as error:
         what = getattr(error, "strerror", None) or error
@@ -102,6 +102,25 @@ def stage(bundle: Bundle, datastore: Datastore) -> Staged:
     if not os.path.isfile(staged.file):
         raise StagingError(f"{bundle.folder} names the flow's file {bundle.file}, which is not below code/flow")
     return staged
+
+
+def _place(name: str, folder: str) -> str:
+    """Where a file of the bundle lies: code/flow/x at flow/x, steps/x as it is."""
+    return os.path.join(folder, *name.split("/")[1:] if name.startswith("code/") else name.split("/"))
+
+
+def _is_whole(files: list[tuple[str, str]], folder: str) -> bool:
+    """Whether all is there. What tidies scratch up removes files that nobody reads for weeks, and leaves folders."""
+    if not os.path.isdir(folder):
+        return False
+    sizes: dict[str, int] = {}
+    for name, path in files:
+        if name == "code/flowc.zip":
+            with zipfile.ZipFile(path) as archive:
+                sizes.update({_place(item.filename, folder): item.file_size for item in archive.infolist()})
+        else:
+            sizes[_place(name, folder)] = os.path.getsize(path)
+    return all(os.path.isfile(place) and os.path.getsize(place) == size for place, size in sizes.items())
 
 
 def _copy(bundle: Bundle, files: list[tuple[str, str]], folder: str) -> None:
@@ -114,8 +133,7 @@ def _copy(bundle: Bundle, files: list[tuple[str, str]], folder: str) -> None:
                 with zipfile.ZipFile(path) as archive:
                     archive.extractall(temporary)
                 continue
-            # code/flow/x lies at flow/x, steps/x stays.
-            target = os.path.join(temporary, *name.split("/")[1:] if name.startswith("code/") else name.split("/"))
+            target = _place(name, temporary)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy(path, target)
         _precompile(temporary, folder)
@@ -124,7 +142,9 @@ def _copy(bundle: Bundle, files: list[tuple[str, str]], folder: str) -> None:
         except OSError:
             if not os.path.isdir(folder):
                 raise
-            # Somebody else was faster with the same.
+            # Somebody else was faster with the same, or some of it was lost since.
+            if not _is_whole(files, folder):
+                shutil.copytree(temporary, folder, dirs_exist_ok=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import Counter
 from typing import NamedTuple, Optional
 
 from ..datastore.base import Datastore
+from ..logs import last_lines
 from ..report import INTERRUPTED as INTERRUPTED_TYPE
 from ..report import Failure
 from ..runs import FAILED, INTERRUPTED, RUNNING, RunInfo, RunStatus, read_status
 from .cancelling import cancel_others
-from .commands import Commands, ControllerAway, LiveJob, SlurmMissing
-from .journal import Journal
+from .commands import Commands, ControllerAway, LiveJob, SlurmError, SlurmMissing
+from .journal import Journal, Settings
 from .supervise import LOST
 
 _YOUNG = 60.0
@@ -25,6 +28,12 @@ _GOING = 90.0
 """Seconds in which cancelled jobs are gone: Slurm kills those that linger after KillWait, which is 30."""
 
 _GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED")
+
+
+class JobsUnseen(SlurmError):
+    """What the queue shows here says nothing about a run."""
+
+    exit_code = 1
 
 
 class Look(NamedTuple):
@@ -63,6 +72,13 @@ def look(datastore: Datastore, run: RunInfo, commands: Optional[Commands] = None
         return Look(status)
     if jobs:
         return Look(status, jobs)
+    try:
+        elsewhere = _elsewhere(settings, commands)
+    except ControllerAway:
+        return Look(status)
+    if elsewhere:
+        sys.stderr.write(f"flowc: the jobs of run {run.prefix} cannot be seen from here; ask {elsewhere}\n")
+        return Look(status)
     # A job may have ended, and submitted others, between the two looks.
     journal.tell()
     status = read_status(datastore, run)
@@ -74,6 +90,20 @@ def look(datastore: Datastore, run: RunInfo, commands: Optional[Commands] = None
         return Look(status, jobs)
     journal.end(FAILED, time.time(), _why(journal, commands))
     return Look(read_status(datastore, run), jobs)
+
+
+def _elsewhere(settings: Optional[Settings], commands: Commands) -> str:
+    """Where to ask after a run of which nothing is in the queue; empty if that it is not there can be believed.
+
+    Another cluster may have the same folders and not the jobs, and may hide them from other users (PrivateData).
+    """
+    if settings is None or settings.uid is None:
+        return ""
+    words = [] if os.getuid() in (0, settings.uid) else [f"as user {settings.user}"]
+    here = commands.cluster().name if settings.cluster else ""
+    if here != settings.cluster:
+        words.append(f"on cluster {settings.cluster} (this is {here})")
+    return " ".join(words)
 
 
 def wait_until_gone(datastore: Datastore, run: RunInfo, commands: Optional[Commands] = None) -> bool:
@@ -98,25 +128,34 @@ def wait_until_gone(datastore: Datastore, run: RunInfo, commands: Optional[Comma
 
 def _why(journal: Journal, commands: Commands) -> Failure:
     """What can still be found out about a run that ended without saying so."""
-    known = journal.jobs()
-    if not known:
+    if not journal.jobs():
         return Failure(None, 0, LOST, "its submission was cut off before any job was submitted; resume the run")
+    text = "nothing of it is in Slurm's queue any more, and no job said why it ended; resume the run"
+    return lost_job(journal, commands) or Failure(None, 0, LOST, text)
+
+
+def lost_job(journal: Journal, commands: Commands) -> Optional[Failure]:
+    """The first job of a run of which Slurm says that it ended badly; None where it says so of none."""
     found = []
-    for key, job in sorted(known.items(), key=lambda item: item[1]):
+    for key, job in sorted(journal.jobs().items(), key=lambda item: item[1]):
         for shown in commands.show_all(job):
             state = shown.get("JobState", "")
             if state and state not in _GOOD and shown.get("Reason") != "DependencyNeverSatisfied":
-                found.append((shown.get("EndTime", ""), key, job, state, shown.get("NodeList", "")))
+                where = (shown.get("NodeList", ""), shown.get("StdOut", ""))
+                # One that lacked memory for a while may have ended well all the same.
+                found.append((state == "OUT_OF_MEMORY", shown.get("EndTime", ""), key, job, state, where))
     if not found:
-        return Failure(
-            None, 0, LOST, "nothing of it is in Slurm's queue any more, and no job said why it ended; resume the run"
-        )
-    _, key, job, state, nodes = min(found)
+        return None
+    _, _, key, job, state, (nodes, output) = min(found)
     step, _, index = key.partition(".")
     address = f"{step}/{index}" if index and index[0].isdigit() and ".c" not in index else step
     on = f" on {nodes}" if nodes and nodes != "(null)" else ""
     text = f"job {job}{on} ended without a word of its own: Slurm says {state}"
-    return Failure(address, 0, LOST, text)
+    # What went wrong before flowc could run stands only there: a module, or a Python, that the node does not have.
+    lines = tuple(last_lines(output))
+    if on and output and not os.path.exists(output):
+        text += f"; the nodes may not see this folder, for its output {output} was never begun"
+    return Failure(address, 0, LOST, text, last_lines=lines)
 
 
 def cancel(datastore: Datastore, run: RunInfo, commands: Optional[Commands] = None) -> int:
@@ -125,11 +164,19 @@ def cancel(datastore: Datastore, run: RunInfo, commands: Optional[Commands] = No
     Raises
     ------
     SlurmError
-        If Slurm cannot be told.
+        If Slurm cannot be told, or the run's jobs cannot be seen from here; the run is then left as it is.
     """
     journal = Journal(datastore, run)
-    journal.end(INTERRUPTED, time.time(), Failure(None, 0, INTERRUPTED_TYPE, "ended by flowc cancel"))
+    settings = journal.settings
     commands = commands or Commands()
+    try:
+        elsewhere = _elsewhere(settings, commands)
+        if elsewhere and settings is not None and not commands.live(settings.user, settings.prefix):
+            text = f"run {run.prefix} is left as it is, for its jobs cannot be seen from here; cancel it {elsewhere}"
+            raise JobsUnseen(text)
+    except ControllerAway:
+        pass  # the run's own jobs still hear of it
+    journal.end(INTERRUPTED, time.time(), Failure(None, 0, INTERRUPTED_TYPE, "ended by flowc cancel"))
     count = 0
     # Jobs that were just being submitted may come to light only at the second look.
     for _ in range(20):

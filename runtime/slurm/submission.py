@@ -104,6 +104,8 @@ class Submitter:
         The job that this process is; else what the environment says.
     heed : callable, optional
         Called between two tries; raises what there is to say where this process is to end.
+    pause : callable, optional
+        Waits for room in the queue; see `Room`.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Submitter:
         environ: Optional[Mapping[str, str]] = None,
         job: Optional[str] = None,
         heed: Callable[[], None] = lambda: None,
+        pause: Optional[Callable[[float, str], None]] = None,
     ) -> None:
         settings = journal.settings
         if settings is None:
@@ -127,6 +130,7 @@ class Submitter:
         self._environ = task_environment(os.environ if environ is None else environ)
         self._job = job or own_job(os.environ)
         self._heed = heed
+        self._pause = pause or Room().pause
         self._pid = os.getpid()
 
     # What a job that is done leads to ---------------------------------------------------------------------------------
@@ -316,7 +320,9 @@ class Submitter:
     def _hand_over(self, submission: Submission, jobs: Mapping[str, str], region: str, number: int) -> str:
         name = job_name(self.settings.prefix, submission.key)
         job = self._look_up(name) if number else None
-        room = Room(lambda: self.journal.set_waiting(submission.key, number, self._job), self.journal.waiting)
+        room = Room(
+            lambda: self.journal.set_waiting(submission.key, number, self._job), self.journal.waiting, self._pause
+        )
         if job is None:
             arguments = self._arguments(submission, name, jobs)
             environment = self._environment(submission, region)

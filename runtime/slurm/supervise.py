@@ -74,6 +74,8 @@ class Job:
         Slurm ends the job: nothing more can be begun in it.
     warned : bool
         Its time limit is near.
+    waits : str
+        Why it is still there when its task is done; empty where it is not for that.
     """
 
     def __init__(self, journal: Journal, step: str, command: Sequence[str], commands: Commands) -> None:
@@ -93,6 +95,7 @@ class Job:
         self.ranks: list[Address] = []
         self.taken_away = False
         self.warned = False
+        self.waits = ""
 
     @property
     def gang(self) -> bool:
@@ -127,7 +130,7 @@ class Job:
             if record is None:
                 self._check_parents()
                 record = self._attempts()
-                if record is None:
+                if record is None or self._started_anew_for_memory():
                     return 1
             self._consequences(record)
             return 0
@@ -190,7 +193,16 @@ class Job:
                     lineage.branch(number)
             return 0
 
-        self._patiently(look)
+        try:
+            self._patiently(look)
+        except ContractError:
+            from .status import lost_job
+
+            lost = lost_job(self.journal, self.commands)
+            if lost is None:
+                raise
+            self._fail(lost)
+            raise RunOver("a job before this one is lost") from None
 
     def _patiently(self, look: object) -> int:
         assert callable(look)
@@ -204,6 +216,22 @@ class Job:
                     raise
             self._pause(wait)
             wait *= 2
+
+    def _started_anew_for_memory(self) -> bool:
+        """Have Slurm start the job again, to end well at once; False where there is no need, or Slurm does not.
+
+        Of a job in which a process was killed for want of memory it says OUT_OF_MEMORY, whatever came afterwards, and
+        a task of another array that waits for this one would never begin.
+        """
+        if contract.SLURM_BASE not in os.environ:
+            return False
+        from .out_of_memory import lacked_memory
+
+        if not lacked_memory() or not self.commands.requeue(self.job):
+            return False
+        say("the job lacked memory for a while, which Slurm takes for its failure; a new start of it ends well")
+        signal.sigtimedwait({signal.SIGTERM}, 120.0)
+        return True
 
     def _pause(self, seconds: float) -> None:
         """Wait; SIGTERM ends it with the job."""
@@ -317,8 +345,18 @@ class Job:
             else:
                 self._fail(Failure(address, attempt or 0, PREEMPTED, text))
         elif why == "TIME LIMIT":
-            text = f"job {self.job} reached its time limit; give the step more time"
+            text = f"job {self.job} reached its time limit; "
+            text += f"its task is done, but {self.waits}" if self.waits else "give the step more time"
             self._fail(Failure(address, attempt or 0, TIMEOUT, text))
+        elif why == "PREEMPTION":
+            text = f"job {self.job} was preempted"
+            if not requeue or self.step.retry is None:
+                self._fail(Failure(address, attempt or 0, PREEMPTED, text))
+            elif self.commands.requeue(self.job):
+                # Under PreemptMode=CANCEL Slurm ends what it preempts, and starts it again only if it is asked to.
+                say(f"{text}; the task goes on in a new start of the job")
+            else:
+                say(f"{text}, and Slurm starts it again")
         elif requeue:
             say(f"the job is ended from outside ({(why or 'nobody says why').lower()}) and may start again")
         else:
@@ -370,7 +408,18 @@ class Job:
 
     def _consequences(self, record: Record) -> None:
         region = os.environ.get(contract.SLURM_REGION)
-        Submitter(self.journal, self.commands, heed=self._heed).draw(self.address, record, region)
+        submitter = Submitter(self.journal, self.commands, heed=self._heed, pause=self._pause_for_room)
+        submitter.draw(self.address, record, region)
+
+    def _pause_for_room(self, seconds: float, why: str) -> None:
+        """Wait until there may be room in the queue; a new start of the job has nothing but that to do."""
+        self.waits = why
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self.warned and self.step.retry is not None:
+                self._start_anew(f"{_NEAR_LIMIT}, and {why}")
+                raise RunOver("what follows the task is left to that start")
+            self._pause(min(left, 1.0))
 
     def _heed(self) -> None:
         """Hear, between two tries to submit, whether the job is to end."""

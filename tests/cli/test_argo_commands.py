@@ -185,6 +185,41 @@ def test_a_new_version_keeps_the_code_of_the_old_one_and_takes_the_schedule_away
     assert old in lab.cluster.maps and f"kubectl -n flows delete configmap {old}" in said
 
 
+def test_another_flow_of_the_same_name_is_not_replaced(lab: Lab, flowc_: Flowc) -> None:
+    text = FAN.replace("import os", "from flowc import project, schedule\nimport os")
+    first = text.replace("class FanFlow", '@project(name="one")\n@schedule(daily=True)\nclass SAMEFlow')
+    assert flowc_("deploy", lab.file("same_1", first.replace("FanFlow", "SAMEFlow")))[0] == 0
+    version = lab.template("sameflow")["metadata"]["resourceVersion"]
+    for number, class_, project in ((2, "SameFlow", "one"), (3, "SAMEFlow", "two")):
+        other = text.replace("class FanFlow", f'@project(name="{project}")\nclass {class_}').replace("FanFlow", class_)
+        file = lab.file(f"same_{number}", other)
+        code, _, said = flowc_("deploy", file)
+        assert code == 2 and "of the flow SAMEFlow of project one" in said and "--force" in said, said
+        assert f"this is the flow {class_} of project {project}" in said
+        assert lab.template("sameflow")["metadata"]["resourceVersion"] == version
+        assert lab.api.objects.has("cronworkflows", "sameflow")
+    assert flowc_("deploy", file, "--force")[0] == 0
+    assert not lab.api.objects.has("cronworkflows", "sameflow")
+
+
+def test_removing_one_flow_leaves_the_others_theirs(lab: Lab, flowc_: Flowc) -> None:
+    names = {}
+    for flow in ("LeftFlow", "RightFlow"):
+        assert flowc_("deploy", lab.file(flow, FAN.replace("FanFlow", flow)))[0] == 0
+        volumes = lab.template(flow.lower())["spec"]["volumes"]
+        names[flow] = {source["configMap"]["name"] for each in volumes if "projected" in each
+                       for source in each["projected"]["sources"]}  # fmt: skip
+    assert names["LeftFlow"] and not names["LeftFlow"] & names["RightFlow"]
+
+
+def test_all_of_much_old_code_is_named(lab: Lab, flowc_: Flowc) -> None:
+    for number in range(10):
+        code, _, said = flowc_("deploy", lab.file("often", FAN.replace("FanFlow", "OftenFlow") + f"# {number}\n"))
+        assert code == 0
+    kept = next(line for line in said.splitlines() if "delete configmap" in line)
+    assert kept.count("oftenflow-code") == 9 and "..." not in kept and "and 1 more" in said
+
+
 def test_rights_that_a_flow_needs_no_more_are_named(lab: Lab, flowc_: Flowc) -> None:
     assert flowc_("deploy", lab.file("with_gang", GANG.replace("GangFlow", "LessFlow")))[0] == 0
     code, _, said = flowc_("deploy", lab.file("without_gang", FAN.replace("FanFlow", "LessFlow")))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flowc.runtime.frameworks.arguments import (
@@ -42,6 +44,54 @@ def test_what_no_command_line_can_carry_is_refused() -> None:
         program_words("python 'x.py")
     with pytest.raises(BadArguments, match="the program is empty"):
         program_words("")
+
+
+class OfNumpy:
+    """As far as a command line goes; before version 2 it was called bool_."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __bool__(self) -> bool:
+        return self.value
+
+
+@pytest.mark.parametrize("name", ["bool", "bool_"])
+def test_numpy_s_booleans_are_booleans(name: str) -> None:
+    kind = type(name, (OfNumpy,), {"__module__": "numpy"})
+    assert argument_list({"a": kind(True), "b": kind(False)}) == ["--a"]
+
+
+class Array:
+    """Not of a type that is known, but it has elements."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([1])
+
+
+@pytest.mark.parametrize(
+    "value", [b"x", bytearray(b"x"), memoryview(b"x"), {"k": 1}, {1, 2}, frozenset("x"), range(2), Array()]
+)
+def test_what_would_reach_a_program_as_python_writes_it_is_refused(value: Any) -> None:
+    kind = type(value).__name__
+    with pytest.raises(BadArguments, match=rf"^mine have a value of type {kind} for --k: write a text, a number or a "):
+        argument_list({"k": value}, "mine")
+    with pytest.raises(BadArguments, match=rf"^mine have a value of type {kind} for --k: "):
+        argument_list({"k": ["x", value]}, "mine")
+    with pytest.raises(BadArguments, match=rf"^mine have a value of type {kind}: write texts and numbers$"):
+        argument_list(["x", value], "mine")
+
+
+def test_an_option_with_an_empty_list_is_refused() -> None:
+    for empty in ([], ()):
+        with pytest.raises(BadArguments, match=r"^mine have an empty list for -k: write True for the option alone,"):
+            argument_list({"-k": empty}, "mine")
+
+
+@pytest.mark.parametrize("given", [{"x", "y"}, bytearray(b"x"), 3])
+def test_what_has_no_words_in_an_order_is_refused(given: Any) -> None:
+    with pytest.raises(BadArguments, match=rf"^mine are of type {type(given).__name__}: give a list of words, or a"):
+        argument_list(given, "mine")
 
 
 def test_a_program_is_cut_into_words_as_a_shell_does() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flowc.runtime.frameworks import certificates
+from flowc.runtime.frameworks import certificates, dask, environment
+from flowc.runtime.frameworks.base import Site
+from flowc.runtime.frameworks.programs import Program
+from flowc.runtime.gang import Member
 from framework_rows import Row
 from framework_rows_control import DASK
 from frameworks_lab import HEAVY, GangLab, require
+from test_environment import OneHost
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * HEAVY)]
 
@@ -57,6 +62,33 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_a_gang_meets_over_ipv6(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    require(DASK)
+    if environment.interface_of("::1") is None:
+        pytest.skip("this machine has no address of IPv6")
+    started: list[Program] = []
+
+    class Kept(Program):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            started.append(self)
+
+    @request.addfinalizer
+    def stop() -> None:
+        for program in started:
+            program.stop(0)
+
+    monkeypatch.setattr(dask, "Program", Kept)
+    alone: Any = OneHost(0, Member(0, "here", "::1"))
+    with dask.FRAMEWORK.boot(Site(alone, {"nthreads": 1}, str(tmp_path), patience=60)) as found:
+        client = found["dask"]
+        assert client.scheduler.address.startswith("tls://[::1]:")
+        assert [address.rpartition(":")[0] for address in client.scheduler_info()["workers"]] == ["tls://[::1]"]
+        assert client.submit(sum, [1, 2]).result(HEAVY) == 3
 
 
 def test_a_stranger_is_refused_by_the_scheduler_and_by_every_worker(tmp_path: Path) -> None:

@@ -40,6 +40,10 @@ def test_the_interface_of_an_address() -> None:
     assert environment.route_to("no address") is None
 
 
+def test_only_an_address_of_ipv6_is_written_in_brackets() -> None:
+    assert [environment.bracketed(each) for each in ("10.0.0.1", "::1")] == ["10.0.0.1", "[::1]"]
+
+
 def test_every_own_address_has_its_interface() -> None:
     names = {name for _, name in socket.if_nameindex()}
     found = list(environment._addresses())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from flowc.runtime.frameworks.base import Site
 from flowc.runtime.frameworks.standby import Command
 from framework_rows import Row
 from framework_rows_control import RAY
-from frameworks_lab import GangLab, require
+from frameworks_lab import HEAVY, GangLab, require
 from test_environment import HERE, OneHost
 
 
@@ -45,6 +48,7 @@ class Standing:
 
     def run(self, commands: Mapping[int, Command], name: str) -> None:
         self.argv = {rank: list(command.argv) for rank, command in commands.items()}
+        self.env = {rank: dict(command.env) for rank, command in commands.items()}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,45 @@ def test_deepspeed_s_launcher_is_told_of_all_nodes_and_which_one_it_is(
         assert "--no_ssh" in argv and f"--node_rank={rank}" in argv and "--master_addr=127.0.0.1" in argv
         assert argv[-3:] == [str(tmp_path / "train.py"), "--lr", "0.1"]
     assert standing.argv[0][4:-6] == [word.replace("_rank=1", "_rank=0") for word in standing.argv[1][4:-6]]
+
+
+def test_deepspeed_s_processes_share_the_cores_of_their_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").touch()
+    monkeypatch.setenv("OMP_NUM_THREADS", "16")
+    standing: Any = Standing()
+    started = deepspeed.DeepSpeed(site(tmp_path), standing, ["16", "9"])
+    started.run("train.py", None, {"num_gpus": 4})
+    assert standing.env == {0: {"OMP_NUM_THREADS": "4"}, 1: {"OMP_NUM_THREADS": "2"}}
+    started.run("train.py", None, {"num_gpus": 32})
+    assert standing.env[0] == {"OMP_NUM_THREADS": "1"}
+    # The step has set it for its own node; the user had set it on the other one from the beginning.
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    deepspeed.DeepSpeed(site(tmp_path), standing, ["16", None]).run("train.py", None, {"num_gpus": 4})
+    assert standing.env == {0: {}, 1: {}}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(HEAVY)
+@pytest.mark.parametrize(
+    ("seen", "number", "expected"),
+    [("3, GPU-ab", 2, "3,GPU-ab"), ("5", 2, "5"), ("", 1, ""), (None, 2, "0,1")],
+)
+def test_deepspeed_s_processes_see_the_devices_of_their_rank(
+    seen: str | None, number: int, expected: str, tmp_path: Path
+) -> None:
+    require(Row("deepspeed", "", lambda size: [], needs=("torch", "deepspeed")))
+    saying = "import os\nos.write(1, ('sees ' + os.environ['CUDA_VISIBLE_DEVICES'] + chr(10)).encode())\n"
+    (tmp_path / "say.py").write_text(saying)
+    env = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    if seen is not None:
+        env["CUDA_VISIBLE_DEVICES"] = seen
+    hostfile = f"rank0 slots={number}\nrank1 slots={number}\n"
+    words = ["--no_ssh", "--master_addr=127.0.0.1", "--master_port=29511", "--node_rank=1", str(tmp_path / "say.py")]
+    done = subprocess.run(
+        [sys.executable, "-c", deepspeed._START, hostfile, *words], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("sees")] == [f"sees {expected}"] * number
 
 
 def test_deepspeed_listens_where_it_is_told_to(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from flowc.dsl import FlowcError
 from flowc.runtime.frameworks import scripts, torchrun
 from flowc.runtime.frameworks.base import FrameworkMissing, Site
 from framework_rows import Row
-from frameworks_lab import HEAVY, GangLab, require
+from frameworks_lab import HEAVY, GangLab, patient, require
 from hosts_gangs import HostsGang
 from hosts_lab import HostsLab, require_lab
 from test_environment import HERE, OneHost
@@ -75,6 +78,121 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch_of()._processes(None, []) == 3  # half of them is the other rank's
     with pytest.raises(FlowcError, match="at least 1 process"):
         torch_of()._processes(0, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "seen", "count"),
+    [(3, "", 3), ("3", "", 3), ("cpu", "0,1", 6), ("auto", "", 6), ("auto", "0,1,2,3", 2), ("gpu", "0,1,2,3", 2),
+     ("gpu", "", 1), ("xpu", "", 1)],
+)  # fmt: skip
+def test_the_threads_are_shared_by_as_many_processes_as_torchrun_starts(
+    given: Any, seen: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchrun.environment, "allowed_cpus", lambda: 6)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)  # half of them is the other rank's
+    assert torch_of()._count(given) == count
+
+
+@pytest.mark.parametrize("given", ["cpu", "auto"])
+def test_each_process_of_torchrun_gets_its_share_of_the_cores(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noted:
+        pid = 0
+
+        def __init__(self, argv: list[str], env: dict[str, str], err: int) -> None:
+            started.append(env["OMP_NUM_THREADS"])
+
+        def wait(self) -> int:
+            return 0
+
+    started: list[str] = []
+    (tmp_path / "train.py").touch()
+    monkeypatch.setattr(torchrun, "Program", Noted)
+    monkeypatch.setattr(torchrun.environment, "cores", lambda: 64)
+    monkeypatch.setattr(torchrun.environment, "allowed_cpus", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch_of(0).run(tmp_path / "train.py", nproc_per_node=given)
+    torch_of(0).run(tmp_path / "train.py", torchrun_args={"nproc_per_node": given})
+    assert started == ["4", "4"]  # of 64, by two ranks with eight processes each
+
+
+WAITED_FOR = "W1122 04:01:26 1096 torch/distributed/elastic/api.py:1028] Sending process {} closing signal SIGTERM"
+ASKED_TO_END = "W1122 04:01:26 1096 torch/distributed/elastic/api.py:753] Received 15 death signal, shutting down"
+
+
+def straggler(*lines: str, launcher: int | None = None) -> int | None:
+    """How a process ends that another one, which has to wait for it, tells of in these lines; None if it goes on."""
+    process = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    try:
+        stragglers = torchrun._Stragglers()
+        stragglers.launcher = os.getpid() if launcher is None else launcher
+        for line in lines:
+            stragglers.notice(line.format(process.pid))
+        return process.wait(2)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_who_keeps_torchrun_waiting_after_a_failure_is_ended_soon() -> None:
+    assert straggler("something", WAITED_FOR) == -signal.SIGKILL
+    # It was asked to end itself, or the process is not its own.
+    assert straggler(ASKED_TO_END, WAITED_FOR) is None
+    assert straggler(WAITED_FOR, launcher=1) is None
+
+
+def test_what_the_user_says_about_the_time_to_end_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
+    assert torch_of()._ends_stragglers([])
+    # torch ends processes that are well when it starts all of them anew.
+    for given in (["--max-restarts=2"], ["--nnodes=1:2"], ["--shutdown-timeout", "9"]):
+        assert not torch_of()._ends_stragglers(given)
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "60")
+    assert not torch_of()._ends_stragglers([])
+
+
+STUBBORN = Row(
+    "torchrun",
+    """
+    current.torch.run("stubborn.py", [self.trouble()])
+    """,
+    lambda size: [],
+    needs=("torch",),
+    victim=0,
+    options="nproc_per_node=2",
+    files={
+        "stubborn.py": "import signal, sys, time\n"
+        "import torch.distributed as dist\n"
+        "from trouble import meet\n"
+        "dist.init_process_group('gloo')\n"
+        "if dist.get_rank() == 0:\n"
+        "    signal.signal(signal.SIGTERM, lambda number, frame: None)\n"
+        "dist.barrier()\n"
+        "if dist.get_rank() == 1:\n"
+        "    meet(sys.argv[1])\n"
+        "if dist.get_rank() == 0:\n"
+        "    while True:\n"
+        "        time.sleep(1)\n"
+        "dist.barrier()\n"
+    },
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * HEAVY)
+def test_a_process_that_does_not_end_at_sigterm_keeps_no_failure_back(tmp_path: Path) -> None:
+    require(STUBBORN)
+    gang = GangLab(tmp_path, STUBBORN.flow(), STUBBORN.files)
+    said = gang.run("--what", "raise", code=1)
+    expected = "TorchrunFailed: stubborn.py exited with code 1 in local rank 1 (rank 1): ValueError: bad luck"
+    assert f"work/0 failed: {expected}" in said, said
+    failure, seconds = gang.report()
+    assert (failure.rank, failure.exit_code) == (0, 1) and seconds < patient(3)
+    gang.assert_clean(said)
 
 
 def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

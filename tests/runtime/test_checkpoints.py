@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flowc import FlowSpec, current, step
 from flowc.compiler.plan import Feature
+from flowc.runtime import checkpoint_places
 from flowc.runtime.address import Address
 from flowc.runtime.checkpoint import CheckpointError, Checkpoints
 from flowc.runtime.datastore import DatastoreError, FileDatastore
@@ -107,28 +109,119 @@ def test_eager_looks_into_the_run_before(store: FileDatastore, run: RunInfo, tmp
     assert Path(eager.latest).read_text() == "new" and eager.latest.number == 1
 
 
-@pytest.mark.parametrize("at", ["copyfile", "rename"])
+@pytest.mark.parametrize("at", ["_copy", "rename"])
 def test_a_save_that_is_cut_off_is_never_loaded(store: FileDatastore, run: RunInfo, tmp_path: Path, at: str) -> None:
     (tmp_path / "f").write_text("whole")
     points = of(store, run)
     points.save(str(tmp_path / "f"))
     pid = os.fork()
     if not pid:
-        import shutil
 
         def killed(source: Any, target: Any, **_: Any) -> None:
-            if at == "copyfile":
+            if at == "_copy":
                 Path(target).write_text("wh")
             os._exit(9)
 
-        setattr(shutil if at == "copyfile" else os, at, killed)
+        setattr(checkpoint_places if at == "_copy" else os, at, killed)
         points.save(str(tmp_path / "f"))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert [p.number for p in points.list()] == [1]
     points.save(str(tmp_path / "f"))
     assert [Path(p).read_text() for p in points.list()] == ["whole", "whole"]
-    assert store.sweep("F", older_than=0) == 1
+    assert leftovers(store) == 1
+    of(store, run, "train/0.2", attempt=1).list()
+    assert leftovers(store) == 1, "that of another task"
+    assert [p.number for p in of(store, run, attempt=1).list()] == [1, 2]
+    assert leftovers(store) == 0
+
+
+def leftovers(store: FileDatastore, where: str = "F/1/train/0.1") -> int:
+    return sum(name.startswith(".") for name in os.listdir(store.path(f"{where}/checkpoints")))
+
+
+def test_only_what_earlier_attempts_left_is_removed(
+    store: FileDatastore, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save of an earlier attempt that is not dead after all fails; one of this attempt goes on."""
+    (tmp_path / "f").write_text("x")
+    real = checkpoint_places._copy
+
+    def copy(source: str, target: str, **more: Any) -> None:
+        real(source, target, **more)
+        monkeypatch.setattr(checkpoint_places, "_copy", real)
+        assert of(store, run, attempt=1).list() == ()
+
+    monkeypatch.setattr(checkpoint_places, "_copy", copy)
+    with pytest.raises(DatastoreError):
+        of(store, run, attempt=0).save(str(tmp_path / "f"))
+    assert of(store, run, attempt=1).list() == () and leftovers(store) == 0
+    monkeypatch.setattr(checkpoint_places, "_copy", copy)
+    of(store, run, attempt=1).save(str(tmp_path / "f"))
+    assert len(of(store, run, attempt=1).list()) == 1 and leftovers(store) == 0
+
+
+def test_a_checkpoint_is_on_disk_before_it_can_be_seen(
+    store: FileDatastore, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model/deep").mkdir(parents=True)
+    (tmp_path / "model/a").write_text("a")
+    (tmp_path / "model/deep/b").write_text("b")
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        done.append(re.sub(r".*/checkpoints/?[^/]*", "checkpoints", path))
+        fsync(descriptor)
+
+    def renamed(source: Any, target: Any) -> None:
+        done.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    points = of(store, run)
+    points.save(str(tmp_path / "model"))
+    at = "checkpoints/model"
+    assert set(done[:2]) == {f"{at}/a", f"{at}/deep/b"}
+    # The last one is the folder that the entry was renamed in.
+    assert done[2:] == [f"{at}/deep", at, "checkpoints", "rename", "checkpoints"]
+    done.clear()
+    points.save(str(tmp_path / "model/a"))
+    assert done == ["checkpoints/a", "checkpoints", "rename", "checkpoints"]
+
+
+def test_one_whose_place_another_takes_meanwhile_is_left_out(
+    store: FileDatastore, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_text("x")
+    points = of(store, run)
+    points.save(str(tmp_path / "f"))
+    names = store.list
+    monkeypatch.setattr(store, "list", lambda prefix: (*names(prefix), "000002"))
+    assert [each.number for each in points.list()] == [1]
+
+
+def test_a_file_system_that_cannot_sync_folders_will_do(
+    store: FileDatastore, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_text("x")
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    points = of(store, run)
+    points.save(str(tmp_path / "f"))
+    assert len(points.list()) == 1
+    monkeypatch.setattr(os, "fsync", lambda descriptor: os.write(-1, b""))  # as on a disk that fails
+    with pytest.raises(DatastoreError):
+        points.save(str(tmp_path / "f"))
+    assert len(points.list()) == 1
 
 
 def test_two_attempts_that_save_at_once(

@@ -49,6 +49,15 @@ def test_hidden_names_are_not_listed(store: FileDatastore) -> None:
     assert store.list("a") == ("seen",)
 
 
+def test_all_keys_below_a_folder(store: FileDatastore) -> None:
+    for key in ("a/x", "a/b/c/y", "a/b/.hidden", "ab/z"):
+        store.write(key, b"")
+    store.create_folder("a/empty")
+    assert sorted(store.walk("a")) == ["b/.hidden", "b/c/y", "empty/", "x"]
+    assert sorted(store.walk("")) == ["a/b/.hidden", "a/b/c/y", "a/empty/", "a/x", "ab/z"]
+    assert list(store.walk("nowhere")) == list(store.walk("a/x")) == []
+
+
 def test_only_one_can_create(store: FileDatastore) -> None:
     assert store.create("a/k", b"first")
     assert not store.create("a/k", b"second")

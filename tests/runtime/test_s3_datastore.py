@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flowc.dsl.current import current_values
+from flowc.runtime import checkpoint_watch
 from flowc.runtime.address import Address
 from flowc.runtime.checkpoint import Checkpoints
 from flowc.runtime.datastore import DatastoreError, open_datastore
@@ -57,6 +60,7 @@ def test_bytes_under_keys(store: Any) -> None:
     for ask in (store.read, store.size, store.map):
         with pytest.raises(FileNotFoundError):
             ask("F/absent")
+    assert sorted(store.walk("F/1")) == ["big", "none", "run.json", "secret"]
     store.set_aside("F/1/big")
     assert sorted(store.list("F/1")) == ["big.damaged", "none", "run.json", "secret"]
     store.set_aside("F/1/absent")
@@ -77,6 +81,8 @@ def test_many_keys_are_listed_and_removed(store: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: store.write(f"F/work/{number}/record.json", b"x"), range(1005)))
     assert len(store.list("F/work")) == 1005
+    assert sorted(store.walk("F")) == sorted(f"work/{number}/record.json" for number in range(1005))
+    assert list(store.walk("F/wor")) == []
     store.remove_tree("F")
     assert not store.exists("F")
 
@@ -179,6 +185,52 @@ def test_a_save_to_a_bucket_that_is_cut_off_is_never_loaded(
     assert [p.number for p in points.list()] == [1, 2, 3, 4, 5]
     assert all(sorted(os.listdir(p)) == ["a", "b"] for p in points.list())
     points.close()
+
+
+def objects(store: Any) -> int:
+    return sum(page["KeyCount"] for page in store._list(store.prefix))
+
+
+def test_what_a_program_leaves_is_saved_in_a_bucket_while_it_runs(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes the place of the one before, and a file that becomes shorter meanwhile ends no process."""
+    for name, seconds in {"LOOK": 0.02, "APART": 0.1, "QUIET_IF_SMALL": 0.2}.items():
+        monkeypatch.setattr(checkpoint_watch, name, seconds)
+    points = checkpoints(store, temp_dir_root=str(tmp_path))
+    state, real = Path(points.directory, "state"), store.put
+
+    def put(key: str, pieces: Any) -> None:
+        monkeypatch.setattr(store, "put", real)
+        whole = state.read_text()
+        state.write_text("")
+        real(key, pieces)
+        state.write_text(whole)
+
+    def saved() -> str:
+        reader = checkpoints(store)
+        try:
+            return "" if reader.latest is None else Path(reader.latest, "state").read_text()
+        except FileNotFoundError:  # another has just taken its place
+            return ""
+        finally:
+            reader.close()
+
+    with current_values({"checkpoint": points}), checkpoint_watch.saved_while_it_runs():
+        for text in ("one" * 10_000, "two", "three"):
+            monkeypatch.setattr(store, "put", put)
+            state.write_text(text)
+            deadline = time.monotonic() + 20.0
+            while saved() != text:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    state.write_text("four")
+    points.save()
+    (newest,) = points.list()
+    assert newest.number == 1 and Path(newest, "state").read_text() == "four"
+    assert objects(store) == 2, "the entry, and its one file"
+    points.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_say_what_to_do(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,18 @@ def test_wrong_beginnings(tmp_path: Path, env: dict[str, str], said: str) -> Non
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
+def test_another_workflow_of_the_same_name_leaves_the_run_alone(tmp_path: Path) -> None:
+    pod = Pod(tmp_path)
+    pod.start("{}", FLOWC_RUN_UID="one")
+    pod.start("{}", FLOWC_RUN_UID="one", FLOWC_ATTEMPT="1")
+    for words in (("step", "start"), ("end", "--status", "Succeeded")):
+        done = pod.call(*words, code=2, **{**pod.beginning("{}"), "FLOWC_RUN_UID": "two"})
+        assert "belongs to another Workflow of this name (uid one, and this one has two)" in done.stderr
+    assert pod.status.state == "running"
+    pod.call("end", "--status", "Failed", **{**pod.beginning("{}"), "FLOWC_RUN_UID": "one"})
+    assert pod.status.state == "failed"
+
+
 # Outputs --------------------------------------------------------------------------------------------------------------
 
 

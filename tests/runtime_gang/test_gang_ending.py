@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flowc.runtime.gang import EXIT_GANG_FAILED, EXIT_PREEMPTED, GangHandle, Membership, supervise
+from flowc.runtime.gang import EXIT_GANG_FAILED, EXIT_PREEMPTED, GangHandle, Membership, output, supervise
+from flowc.runtime.gang.loop import Loop
 from gang_ranks import QUICK, TOKEN, alive, gang, wait_for
 
 
@@ -369,3 +373,83 @@ def test_it_refuses_what_cannot_work() -> None:
     thread.start()
     thread.join()
     assert len(errors) == 1 and "main thread" in str(errors[0])
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_its_time_stops_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does whose server does not answer for a while; all of the output is in it in the end."""
+    real, began = os.write, time.monotonic()
+
+    def write(descriptor: int, data: bytes) -> int:
+        if descriptor in (1, 2) and time.monotonic() - began < 2.5:
+            time.sleep(2.0)
+        return real(descriptor, data)
+
+    def body(handle: GangHandle) -> int:
+        if handle.rank == 1:
+            for number in range(1000):
+                print(number, "x" * 100)
+            print("the end", file=sys.stderr)
+        handle.barrier()
+        return 0
+
+    monkeypatch.setattr(os, "write", write)
+    with gang(2, limits=replace(QUICK, silence=0.8)) as ranks:
+        ranks.start_all(body)
+        assert ranks.wait() == [0, 0]
+        lines = ranks.ranks[1].out.splitlines()
+        assert len(lines) == 1000 and lines[-1] == "999 " + "x" * 100
+        assert ranks.ranks[1].err == "the end\n"
+
+
+def test_a_file_that_takes_nothing_makes_the_body_wait_and_no_memory_fill_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, written = threading.Event(), []
+
+    def write_all(descriptor: int, data: bytes) -> None:
+        go_on.wait(10.0)
+        written.append(data)
+
+    monkeypatch.setattr(output, "write_all", write_all)
+    source, end = os.pipe()
+    os.set_blocking(end, False)
+    loop, files = Loop(), output.FileWriter()
+    with open(tmp_path / "log", "wb") as file:
+        relay = output.Relay(loop, source, file.fileno(), output.LastLines(itertools.count()), files)
+        loop.after(20.0, lambda: None)
+        sent = 0
+        for _ in range(200):
+            with suppress(BlockingIOError):
+                sent += os.write(end, b"x" * (1 << 16))
+            loop.after(0.001, lambda: None)
+            loop.turn()
+        assert 1 << 20 <= sent <= (1 << 20) + (1 << 18) and not relay.done
+        os.close(end)
+        go_on.set()
+        while not relay.done:
+            loop.turn()
+        assert sum(map(len, written)) == sent
+        relay.close()
+        files.close()
+        loop.close()
+    assert threading.active_count() == 1
+
+
+def test_helpers_of_a_body_that_ended_well_may_tidy_up() -> None:
+    """Python's own helper removes the shared memory that nobody has removed, once the program is gone."""
+    script = "from multiprocessing import shared_memory as s; print(s.SharedMemory(create=True, size=10).name)"
+    with gang(2) as ranks:
+        ranks.start_all([sys.executable, "-c", script])
+        assert ranks.wait() == [0, 0]
+        names = [ranks.ranks[rank].out.strip() for rank in range(2)]
+        assert all(names) and not [name for name in names if os.path.exists(f"/dev/shm/{name}")]
+
+
+@pytest.mark.parametrize("does", [lambda: 0, lambda: subprocess.Popen(["sleep", "60"]) and 0])
+def test_a_body_that_ended_well_is_not_waited_for(does: Any) -> None:
+    with gang(1) as ranks:
+        ranks.start_all(lambda handle: does())
+        began = time.monotonic()
+        assert ranks.wait() == [0]
+        assert time.monotonic() - began < 2.0

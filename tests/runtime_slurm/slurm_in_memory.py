@@ -1,6 +1,6 @@
 """A Slurm in memory, and runs on it whose tasks only commit records: to see what is submitted, when, and how often.
 
-It knows arrays, afterok and aftercorr, dependencies that can never be met, cancelling and jobs that it has forgotten,
+It knows arrays, afterany and aftercorr, dependencies that can never be met, cancelling and jobs that it has forgotten,
 and it can end whoever submits in the middle of it, before or after the job has reached the queue.
 """
 
@@ -18,10 +18,11 @@ from flowc.runtime import contract
 from flowc.runtime.address import Address, parse_index
 from flowc.runtime.datastore import open_datastore
 from flowc.runtime.lineage import Lineage
-from flowc.runtime.outline import Outline
+from flowc.runtime.outline import ContractError, Outline
 from flowc.runtime.record import DONE, Next, Record
-from flowc.runtime.runs import RunInfo, create_run
-from flowc.runtime.slurm.commands import Commands, LiveJob, Room, SlurmError
+from flowc.runtime.report import Failure
+from flowc.runtime.runs import FAILED, RunInfo, create_run
+from flowc.runtime.slurm.commands import Cluster, Commands, LiveJob, Room, SlurmError
 from flowc.runtime.slurm.journal import Journal, Settings
 from flowc.runtime.slurm.submission import Submitter, find_done
 
@@ -181,8 +182,8 @@ class InMemory(Commands):
                     if state in (WAITS, RUNS) and (not position or at == int(position)):
                         self.jobs[id_].states[at] = CANCELLED
 
-    def max_array(self) -> int:
-        return self._size
+    def cluster(self) -> Cluster:
+        return Cluster("memory", self._size)
 
     # What Slurm does by itself ----------------------------------------------------------------------------------------
 
@@ -205,12 +206,10 @@ class InMemory(Commands):
         if id_ in self.forgotten:
             return True
         states = self.jobs[id_].states
-        if kind == "aftercorr":
-            assert position in states, "aftercorr on an array without that task"
-            states = {position: states[position]}
-        if any(state in (BAD, CANCELLED) for state in states.values()):
-            return None
-        return all(state == GOOD for state in states.values())
+        if kind == "afterany":
+            return all(state in (GOOD, BAD, CANCELLED) for state in states.values())
+        assert position in states, "aftercorr on an array without that task"
+        return None if states[position] in (BAD, CANCELLED) else states[position] == GOOD
 
 
 def numbers(text: str) -> list[int]:
@@ -245,7 +244,8 @@ class Simulation:
         self.outline: Outline = self.run_info.outline
         self.records = self.run_info.records(self.datastore)
         self.journal = Journal(self.datastore, self.run_info)
-        self.journal.begin(Settings("me", f"F.{self.run_info.run_id}.", str(root / "code"), commands.max_array()))
+        size = commands.cluster().max_array
+        self.journal.begin(Settings("me", f"F.{self.run_info.run_id}.", str(root / "code"), size))
         self.commands = commands
         self.next_of = next_of
         self.rng = random.Random(seed)
@@ -277,10 +277,15 @@ class Simulation:
         try:
             record = find_done(self.run_info, self.records, address)
             if record is None:
-                if self.failing(address):
+                if self.failing(address) or self.journal.has_ended:
                     job.states[position] = BAD
                     return
-                record = self._work(address)
+                try:
+                    record = self._work(address)
+                except ContractError as error:  # a task before it failed without a word
+                    self.journal.end(FAILED, 1.0, Failure(str(address), 0, "JobLost", str(error)))
+                    job.states[position] = BAD
+                    return
             self._submitter(job.env, unit).draw(address, record, job.env[contract.SLURM_REGION])
             job.states[position] = GOOD
         except Killed:

@@ -46,15 +46,15 @@ def test_a_static_flow_is_one_region(outline: Any) -> None:
     found = drawn(outline(SHAPES["nested_branches"]), Entry("start", (), 1))
     assert found == {
         "start._": "",
-        "outer._": "afterok:start._",
-        "inner._": "afterok:outer._",
-        "b._": "afterok:outer._",
-        "aa._": "afterok:inner._",
-        "ab._": "afterok:inner._",
-        "b2._": "afterok:b._",
-        "inner_join._": "afterok:aa._ afterok:ab._",
-        "join._": "afterok:b2._ afterok:inner_join._",
-        "end._": "afterok:join._",
+        "outer._": "afterany:start._",
+        "inner._": "afterany:outer._",
+        "b._": "afterany:outer._",
+        "aa._": "afterany:inner._",
+        "ab._": "afterany:inner._",
+        "b2._": "afterany:b._",
+        "inner_join._": "afterany:aa._ afterany:ab._",
+        "join._": "afterany:b2._ afterany:inner_join._",
+        "end._": "afterany:join._",
     }
     # Each comes after what it waits for, whose id it is given.
     keys = list(found)
@@ -63,15 +63,15 @@ def test_a_static_flow_is_one_region(outline: Any) -> None:
 
 def test_a_foreach_begins_a_region_with_arrays_that_follow_task_by_task(outline: Any) -> None:
     flow = outline(SHAPES["foreach_of_two_steps"])
-    assert drawn(flow, Entry("start", (), 1)) == {"start._": "", "fan._": "afterok:start._"}
+    assert drawn(flow, Entry("start", (), 1)) == {"start._": "", "fan._": "afterany:start._"}
     entries = follow(flow, Address("fan"), Next("foreach", ("work",), 5), {})
     assert drawn(flow, *entries, max_array=3) == {
         "work._.c0": "[0-2]",
         "work._.c3": "[0-1]",
         "more._.c0": "[0-2] aftercorr:work._.c0",
         "more._.c3": "[0-1] aftercorr:work._.c3",
-        "join._": "afterok:more._.c0 afterok:more._.c3",
-        "end._": "afterok:join._",
+        "join._": "afterany:more._.c0 afterany:more._.c3",
+        "end._": "afterany:join._",
     }
     nothing = follow(flow, Address("fan"), Next("foreach", ("work",), 0), {})
     assert list(drawn(flow, *nothing)) == ["join._", "end._"]
@@ -81,7 +81,7 @@ def test_branches_inside_a_foreach_follow_task_by_task(outline: Any) -> None:
     flow = outline(SHAPES["branch_in_foreach"])
     found = drawn(flow, Entry("split", (), 1, 3))
     assert found["inner_join._.c0"] == "[0-2] aftercorr:left._.c0 aftercorr:right._.c0"
-    assert found["join._"] == "afterok:inner_join._.c0"
+    assert found["join._"] == "afterany:inner_join._.c0"
 
 
 def sized(flow: Outline, **size: Any) -> Outline:
@@ -140,7 +140,7 @@ def test_what_is_done_is_left_out_and_nothing_waits_for_it(outline: Any) -> None
     assert found["work._.c0g0"] == "[0,2,4]"
     assert found["more._.c0g0"] == "[0,2,4] aftercorr:work._.c0g0"
     assert found["more._.c0g1"] == "[1-1]"
-    assert found["join._"] == "afterok:more._.c0g0 afterok:more._.c0g1"
+    assert found["join._"] == "afterany:more._.c0g0 afterany:more._.c0g1"
     region = build(flow, [Entry("work", (), 1, 5)], {}, 100, finished.__contains__)
     assert set(region.done) == finished
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -175,6 +176,24 @@ def test_a_cancelled_job_ends_its_run(sleeping: tuple[Slurm, str]) -> None:
     assert found["state"] == "failed"
     assert (found["failure"]["address"], found["failure"]["type"]) == ("start", "Cancelled")
     until(lambda: not queue(target), 15, "jobs are left in the queue")
+
+
+def test_a_run_of_another_cluster_is_left_as_it_is(sleeping: tuple[Slurm, str]) -> None:
+    target, run = sleeping
+    file = next(target.root.glob(f"*/{run}/slurm/run.json"))
+    mine = file.read_text()
+    settings = json.loads(mine)
+    assert (settings["cluster"], settings["uid"]) == ("lab", os.getuid())
+    # As if somebody asked where the folder is the same and the queue is not.
+    file.write_text(json.dumps({**settings, "cluster": "elsewhere", "prefix": "NoJobs."}))
+    words = (f"SleepFlow/{run}", "--datastore", str(target.root))
+    asked, cancelled = target.command("status", *words), target.command("cancel", *words)
+    file.write_text(mine)
+    assert asked.returncode == 0 and ": running" in asked.stdout, asked.said
+    assert "cannot be seen from here; ask on cluster elsewhere (this is lab)" in asked.stderr
+    assert cancelled.returncode == 1 and "is left as it is" in cancelled.stderr, cancelled.said
+    (target.folder / "go").touch()
+    assert ended(target, "SleepFlow", run)["state"] == "done"
 
 
 def test_flowc_cancel_interrupts_a_run_which_can_be_resumed(sleeping: tuple[Slurm, str]) -> None:

@@ -7,7 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from flowc.runtime import contract
 from flowc.runtime.slurm.commands import (
+    Answer,
+    Cluster,
     Commands,
     ControllerAway,
     LiveJob,
@@ -65,6 +68,44 @@ def test_a_job_that_arrived_although_no_answer_came_is_not_submitted_again(progr
     assert "--name=a" in calls(tmp_path)[1]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
+        "sbatch: error: Batch job submission failed: Transport endpoint is not connected",
+        "sbatch: error: Batch job submission failed: Resource temporarily unavailable",
+        "sbatch: error: Batch job submission failed: Unable to create job record, try again",
+        "sbatch: error: Batch job submission failed: Slurm backup controller in standby mode",
+        'sbatch: error: Munge encode failed: Failed to access "/run/munge/munge.socket.2": No such file or directory '
+        "(Did you start munged?)\nsbatch: error: Batch job submission failed: Protocol authentication error",
+        "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+        "scancel: error: Kill job error on job id 1: Unable to contact slurm controller (connect failure)",
+        "Unexpected message received for job 1",
+        "squeue: error: Error connecting slurm stream socket at 10.0.0.1:6817: Connection refused",
+        "\nsbatch timed out",
+    ],
+)
+def test_a_controller_that_cannot_be_asked_is_asked_again(said: str) -> None:
+    assert Answer(1, "", said).away and not Answer(0, "", said).away
+
+
+def test_what_a_site_says_to_a_job_that_it_refuses_is_not_taken_for_an_absent_controller(
+    program, tmp_path: Path
+) -> None:
+    program(
+        "sbatch",
+        """echo 'sbatch: error: choose another --account and try again; licence server: connection refused' >&2
+echo 'sbatch: error: Batch job submission failed: Unspecified error' >&2
+exit 1""",
+    )
+    with pytest.raises(SlurmError, match="choose another --account and try again"):
+        Commands(60).submit([], dict(os.environ), "a", go_on)
+    assert len(calls(tmp_path)) == 1
+    assert not Answer(1, "", "sbatch: error: cli_filter: communication timed out, try again").away
+
+
 @pytest.mark.slow
 def test_a_controller_that_stays_away_is_given_up(program) -> None:
     program("sbatch", "echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
@@ -83,6 +124,49 @@ def test_a_limit_on_how_many_jobs_are_there_is_waited_for(program, tmp_path: Pat
     program("squeue", """case "$*" in *--name=*) ;; *) echo '4|None|'; echo '5_1|Dependency|(null)';; esac""")
     assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
     assert [line.split()[0] for line in calls(tmp_path)] == ["sbatch", *["squeue", "squeue", "sbatch"] * 2]
+
+
+@pytest.mark.parametrize(
+    ("reason", "shared"),
+    [
+        ("QOSMaxSubmitJobPerUserLimit", False),
+        ("AssocMaxSubmitJobLimit", False),
+        ("AssocGrpSubmitJobsLimit", True),
+        ("QOSGrpSubmitJobsLimit", True),
+        ("MaxSubmitJobsPerAccount", True),
+        ("QOSMaxSubmitJobPerAccountLimit", True),
+    ],
+)
+def test_a_limit_on_jobs_may_count_those_of_others(reason: str, shared: bool) -> None:
+    answer = Answer(1, "", FULL.replace("QOSMaxSubmitJobPerUserLimit", reason))
+    assert answer.full and answer.full_for_many == shared and not answer.full_for_all
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_limit_for_a_whole_account_lets_more_in_when_jobs_of_others_have_ended(
+    hidden: bool, program, tmp_path: Path
+) -> None:
+    full = FULL.replace("QOSMaxSubmitJobPerUserLimit", "AssocGrpSubmitJobsLimit")
+    program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 3 ]; then echo 12; exit 0; fi\n{full}")
+    seen = "" if hidden else "echo '4|None|of somebody else'"
+    program("squeue", f"""case "$*" in *--name=*|*--user=*|*--states=*) ;; *) {seen};; esac""")
+    program("scontrol", f"echo 'PrivateData             = {'accounts,jobs' if hidden else 'none'}'")
+    assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
+
+
+def test_waiting_for_room_can_be_ended_and_says_what_it_waits_for(program) -> None:
+    program("sbatch", FULL)
+    program("squeue", """case "$*" in *--name=*) ;; *) echo '4|None|';; esac""")
+    waits: list[tuple[float, str]] = []
+
+    def pause(seconds: float, why: str) -> None:
+        waits.append((seconds, why))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Commands(60).submit([], dict(os.environ), "a", go_on, Room(pause=pause))
+    ((seconds, why),) = waits
+    assert seconds == 20 and "a has to wait" in why and "QOSMaxSubmitJobPerUserLimit" in why
 
 
 def test_a_job_that_another_one_submitted_meanwhile_is_not_submitted_again(program, tmp_path: Path) -> None:
@@ -125,6 +209,7 @@ def test_a_controller_that_holds_as_many_jobs_as_it_can_is_waited_for(program, t
     full = "echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exit 1"
     program("sbatch", f"if [ $(grep -c sbatch {tmp_path}/calls) = 3 ]; then echo 12; exit 0; fi\n{full}")
     program("squeue", """case "$*" in *--name=*|*--user=*) ;; *--states=all*) echo '4|None|of somebody else';; esac""")
+    program("scontrol", "")
     assert Commands(0.1).submit([], dict(os.environ), "a", go_on) == "12"
 
 
@@ -166,7 +251,42 @@ def test_a_reason_that_wants_something_done_is_explained_once(reason: str, said:
 def test_no_slurm_on_this_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmMissing, match="no scontrol on this machine's PATH"):
-        Commands(1).max_array()
+        Commands(1).cluster()
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted", "size"),
+    [
+        ("MaxArraySize            = 1001\nSchedulerParameters     = (null)", "", 1001),
+        ("MaxArraySize            = 1001\nSchedulerParameters     = defer,max_array_tasks=7,bf_interval=1", "", 7),
+        ("MaxArraySize            = 5\nSchedulerParameters     = max_array_tasks=7", "", 5),
+        ("MaxArraySize            = 1001", "3", 3),
+        ("MaxArraySize            = 5", "300", 5),
+    ],
+)
+def test_what_an_array_may_have_is_the_least_of_what_is_said(
+    config: str, wanted: str, size: int, program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(contract.SLURM_MAX_ARRAY, wanted)
+    program("scontrol", f"echo 'ClusterName             = lab'; echo '{config}'")
+    assert Commands(1).cluster() == Cluster("lab", size)
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "many", "1.5"])
+def test_a_size_of_arrays_that_is_none_is_refused(wanted: str, program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(contract.SLURM_MAX_ARRAY, wanted)
+    program("scontrol", "echo 'MaxArraySize = 5'")
+    with pytest.raises(SlurmError, match=r"FLOWC_SLURM_MAX_ARRAY=.* is not a number of tasks above 0"):
+        Commands(1).cluster()
+
+
+def test_jobs_in_hidden_partitions_are_asked_for_too(program, tmp_path: Path) -> None:
+    program("squeue", "")
+    commands = Commands(1)
+    commands.find("a")
+    commands.live("me", "F.")
+    commands.is_running("4")
+    assert [line.split()[:2] for line in calls(tmp_path)] == [["squeue", "--all"]] * 3
 
 
 def test_the_queue_is_read_by_prefix(program) -> None:

@@ -43,7 +43,7 @@ PROGRAMS = {
     "squeue": "",
     "scancel": "",
     "scontrol": """case "$*" in
-*"show job"*) echo "JobId=4 JobState=RUNNING Requeue=$REQUEUE PreemptTime=$PREEMPTED";;
+*"show job"*) echo "JobId=4 JobState=$STATE Requeue=$REQUEUE PreemptTime=$PREEMPTED";;
 esac""",
 }
 
@@ -64,8 +64,7 @@ class Supervised:
         bin_folder = folder / "bin"
         bin_folder.mkdir()
         for name, body in PROGRAMS.items():
-            (bin_folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/calls\n{body}\n')
-            (bin_folder / name).chmod(0o755)
+            self.answers(name, body)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("FLOWC_", "SLURM"))},
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
@@ -78,8 +77,15 @@ class Supervised:
             "FLOWC_PREEMPT_GRACE": "1",
             "SLURM_JOB_ID": "4",
             "REQUEUE": "1",
+            "STATE": "RUNNING",
             "PREEMPTED": "None",
         }
+
+    def answers(self, name: str, body: str) -> None:
+        """Let a program of Slurm's do this from now on."""
+        file = self.folder / "bin" / name
+        file.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.folder}/calls\n{body}\n')
+        file.chmod(0o755)
 
     def start(self, **more: str) -> subprocess.Popen[str]:
         """The job's process."""
@@ -209,9 +215,12 @@ def test_what_an_attempt_leaves_running_ends_with_it(tmp_path: Path) -> None:
     ("word", "requeue", "kind"),
     [
         ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 ***", "1", "Cancelled"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE to SIGNAL Terminated ***", "1", "Cancelled"),
         ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO TIME LIMIT ***", "1", "Timeout"),
-        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO PREEMPTION ***", "0", "JobLost"),
-        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO PREEMPTION ***", "1", ""),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO PREEMPTION ***", "0", "Preempted"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO NODE FAILURE ***", "0", "JobLost"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO PREEMPTION ***", "1", "Preempted"),
+        ("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:00 DUE TO NODE FAILURE ***", "1", ""),
     ],
 )
 def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: str, tmp_path: Path) -> None:
@@ -226,6 +235,20 @@ def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: s
         assert job.failure["type"] == kind
     else:
         assert job.journal.ended is None and "may start again" in job.said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retry", ["", "@retry(times=1)"])
+def test_a_job_that_is_cancelled_to_preempt_it_asks_for_another_start(retry: str, tmp_path: Path) -> None:
+    job = Supervised(tmp_path, "time.sleep(60)", retry)
+    process = job.start(STATE="COMPLETING")
+    job.until_at_work()
+    with (tmp_path / "output").open("a") as output:
+        output.write("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO PREEMPTION ***\n")
+    process.send_signal(signal.SIGTERM)
+    assert job.finish(process) == 1
+    assert job.calls.count("scontrol requeue 4") == bool(retry)
+    assert (job.journal.ended is None) == bool(retry)
 
 
 @pytest.mark.slow
@@ -273,6 +296,46 @@ def test_a_failure_is_still_caught_once_the_early_warning_has_come(tmp_path: Pat
     process.send_signal(signal.SIGUSR1)
     assert job.finish(process) == 0, job.said
     assert job.journal.ended is None and job.states[-1] == "done"
+
+
+def in_a_full_queue(folder: Path, decorators: str = "") -> tuple[Supervised, subprocess.Popen[str]]:
+    """A job whose task is done, and which waits for room in the queue for what follows."""
+    job = Supervised(folder, "", decorators)
+    job.answers("sbatch", "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1")
+    job.answers("squeue", """case "$*" in *--name=*) ;; *) echo '9|None|';; esac""")
+    process = job.start()
+    until = time.monotonic() + 20
+    while not any("--format=%i|%r|%k" in call for call in job.calls):
+        assert time.monotonic() < until, job.said
+        time.sleep(0.02)
+    return job, process
+
+
+def test_a_job_that_waits_for_room_minds_its_end(tmp_path: Path) -> None:
+    job, process = in_a_full_queue(tmp_path)
+    with (tmp_path / "output").open("a") as output:
+        output.write("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO TIME LIMIT ***\n")
+    process.send_signal(signal.SIGTERM)
+    # Slurm gives it no longer than KillWait.
+    assert process.wait(10) == 1
+    assert job.failure["type"] == "Timeout" and "its task is done" in job.failure["message"]
+    assert "QOSMaxSubmitJobPerUserLimit" in job.failure["message"] and job.states == ["done"]
+
+
+def test_a_job_that_waits_for_room_is_given_back_when_its_time_limit_is_near(tmp_path: Path) -> None:
+    job, process = in_a_full_queue(tmp_path, "@retry(times=1)")
+    process.send_signal(signal.SIGUSR1)
+    until = time.monotonic() + 10
+    while "scontrol requeue 4" not in job.calls:
+        assert time.monotonic() < until, job.said
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 1
+    assert job.journal.ended is None and "time limit is near, and F.1-a." in job.said
+    # The new start has nothing to do but to submit.
+    job.answers("sbatch", "echo 17")
+    assert job.finish(job.start(SLURM_RESTART_COUNT="1")) == 0, job.said
+    assert job.states == ["done"] and job.journal.is_submitted("begin")
 
 
 def test_what_a_step_leaves_open_is_written_and_what_it_closes_changes_nothing(tmp_path: Path) -> None:

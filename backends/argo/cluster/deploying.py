@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ....runtime import contract
-from ..code import RUNTIME
+from ..code import holds_runtime
 from ..files import WORKFLOW
 from .connection import Cluster, Object
 from .errors import ClusterError
@@ -51,11 +51,13 @@ def deploy(
     Raises
     ------
     ClusterError
-        If Argo or JobSet are not installed, before anything is changed; if a right is missing; if somebody else has
-        changed what is to be applied; if the cluster refuses an object.
+        If Argo or JobSet are not installed, or another flow has this one's name there, before anything is changed; if
+        a right is missing; if somebody else has changed what is to be applied; if the cluster refuses an object.
     """
     objects = objects_of(files)
     check_installed(cluster, gangs=b"jobset.x-k8s.io" in files[WORKFLOW])
+    if not force:
+        _check_same_flow(cluster, template_of(files))
     for item in objects:
         kind, metadata = item["kind"], {**item["metadata"], "namespace": cluster.namespace}
         body = {**item, "metadata": metadata}
@@ -74,6 +76,37 @@ def check_installed(cluster: Cluster, *, gangs: bool) -> None:
         except ClusterError as error:
             if error.status != 403:  # whoever may not list may yet be allowed to apply
                 raise
+
+
+def _check_same_flow(cluster: Cluster, template: Object) -> None:
+    """Raise a `ClusterError` where the WorkflowTemplate of this name is not an earlier version of the flow.
+
+    Kubernetes' names are in small letters, and a project is no part of them: two flows may have one name.
+    """
+    name = template["metadata"]["name"]
+    there = cluster.get("WorkflowTemplate", name)
+    if there is None or _flow_of(there) == _flow_of(template):
+        return
+    raise ClusterError(
+        f"namespace {cluster.namespace} has a WorkflowTemplate {name} of {_flow_of(there)}, and this is "
+        f"{_flow_of(template)}: deploy into another namespace, give the class another name, or replace what is there "
+        "with --force"
+    )
+
+
+def _flow_of(template: Object) -> str:
+    """Of which flow a WorkflowTemplate is, in words."""
+    labels = template["metadata"].get("labels") or {}
+    if labels.get("app.kubernetes.io/managed-by") != "flowc":
+        return "somebody else, not made by flowc"
+    variables = [item for each in template["spec"].get("templates", ()) for item in _variables(each)]
+    flow = next((item.get("value") for item in variables if item["name"] == contract.FLOW_NAME), "?")
+    project = labels.get("flowc/project")
+    return f"the flow {flow}" + (f" of project {project}" if project else "")
+
+
+def _variables(template: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return list((template.get("container") or {}).get("env") or ())
 
 
 def _create_once(cluster: Cluster, kind: str, body: Object, dry_run: bool, force: bool) -> str:
@@ -140,9 +173,9 @@ def _left_over(cluster: Cluster, objects: list[Object], dry_run: bool, tell: Cal
         old = sorted(item["metadata"]["name"] for item in _listed(cluster, kind, wanted))
         old = [name for name in old if (kind, name) not in names]
         if old:
-            shown = " ".join(old[:_SHOWN]) + (" ..." if len(old) > _SHOWN else "")
-            tell(f"{'kept':<11} {what}: {kind} {shown}")
-            tell(f"{'':<11} {once}: kubectl -n {cluster.namespace} delete {kind.lower()} {shown}")
+            more = f" and {len(old) - _SHOWN} more" if len(old) > _SHOWN else ""
+            tell(f"{'kept':<11} {what}: {kind} {' '.join(old[:_SHOWN])}{more}")
+            tell(f"{'':<11} {once}: kubectl -n {cluster.namespace} delete {kind.lower()} {' '.join(old)}")
 
 
 def _listed(cluster: Cluster, kind: str, labels: str) -> list[Object]:
@@ -161,15 +194,13 @@ def code_of(spec: Mapping[str, Any]) -> set[str]:
     volumes = [volume.get("projected", {}) for volume in spec.get("volumes", ())]
     names = {str(source["configMap"]["name"]) for volume in volumes for source in volume.get("sources", ())}
     for template in spec.get("templates", ()):
-        env = template.get("container", {}).get("env", ())
-        names |= {str(item.get("value")) for item in env if item.get("name") == contract.CODE_DIGEST}
-    return {name for name in names if not name.startswith(RUNTIME)}
+        names |= {str(item.get("value")) for item in _variables(template) if item.get("name") == contract.CODE_DIGEST}
+    return {name for name in names if not holds_runtime(name)}
 
 
 def way_of(spec: Mapping[str, Any]) -> str:
     """How the flow's own code comes to the pods of a template, as far as `code_of` can be compared: as ``maps``, in the
     ``image``, or from a ``bucket``.
     """
-    templates = [template.get("container", {}) for template in spec.get("templates", ())]
-    names = {item.get("name") for container in templates for item in container.get("env", ())}
+    names = {item.get("name") for template in spec.get("templates", ()) for item in _variables(template)}
     return "bucket" if contract.CODE_URL in names else "image" if contract.CODE_DIGEST in names else "maps"

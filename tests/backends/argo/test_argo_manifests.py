@@ -249,10 +249,37 @@ def test_pods_see_the_code_as_it_was(tmp_path: Path) -> None:
     for name, data in runtime_files().items():
         if not name.startswith(("flowc/runtime/slurm/", "flowc/py.typed")):
             assert seen[name].encode() == data
-    own = [name for name in maps if not name.startswith("flowc-runtime")]
+    own = [name for name in maps if "-runtime-" not in name]
     (tmp_path / "odd name.txt").write_text("changed")
     again = compiled(tmp_path, text)
     assert not set(own) & {item["metadata"]["name"] for item in documents(again, "ConfigMap")}
+
+
+@pytest.mark.parametrize(
+    ("written", "emitted"),
+    [
+        ("0 6 * * 7", "0 6 * * 0"),
+        ("0 6 * * 5-7", "0 6 * * 0,5,6"),
+        ("0 6 * * 1-7/2", "0 6 * * 0,1,3,5"),
+        ("0 6 * * mon,7", "0 6 * * 0,1"),
+        ("7 7 7 7 *", "7 7 7 7 *"),
+        ("0 6 ? * sun-tue", "0 6 ? * sun-tue"),
+    ],
+)
+def test_weekday_7_is_a_sunday_for_argo_too(written: str, emitted: str, tmp_path: Path) -> None:
+    text = whole_flow(ONE.format(decorators="")).replace("\nclass ", f"\n@schedule(cron={written!r})\nclass ", 1)
+    (cron,) = documents(compiled(tmp_path, text), "CronWorkflow")
+    assert cron["spec"]["schedules"] == [emitted]
+
+
+def test_the_name_of_a_schedule_leaves_room_for_its_time(tmp_path: Path) -> None:
+    name = "AFlowOfWhichTheNameIsAsLongAsThoseOfSomePeopleAlwaysAreFlow"
+    text = whole_flow(ONE.format(decorators="")).replace("\nclass MyFlow", f"\n@schedule(daily=True)\nclass {name}", 1)
+    produced = compiled(tmp_path, text)
+    assert produced.files is not None, produced.diagnostics
+    (cron,) = documents(produced, "CronWorkflow")
+    assert len(cron["metadata"]["name"]) <= 52
+    assert cron["spec"]["workflowSpec"] == {"workflowTemplateRef": {"name": cron["metadata"]["labels"]["flowc/flow"]}}
 
 
 def test_installed_code(tmp_path: Path) -> None:
@@ -280,7 +307,6 @@ REFUSED_OR_TOLD = [
     ("variables", "@environment(vars={'A': 'x' * 60_000, 'B': 'x' * 60_000})", "", "FC411", "117 KiB of variables"),
     ("default of a parameter", "p = Parameter('p', default='x' * 90_000)", "", "FC411", "defaults of the parameters"),
     ("a year", "", "@schedule(cron='0 6 * * ? 2030')", "FC409", "five fields"),
-    ("no certain day", "", "@schedule(cron='0 6 ? * 1')", "FC409", "no '?'"),
     ("a Python", "@pypi(python='3.11', packages={'numpy': '2.0'})", "", "FC407", "@pypi(python=...) has no effect"),
     ("a Python of all steps", "", "@pypi_base(python='3.11')", "FC407", "@pypi_base(python=...) has no effect"),
 ]  # fmt: skip
@@ -309,6 +335,10 @@ def test_a_flow_of_many_steps_fits_or_is_refused(tmp_path: Path) -> None:
     small, large = compiled(tmp_path, chain(100)), compiled(tmp_path, chain(1200))
     assert small.files is not None and [item.code for item in small.diagnostics if item.is_error] == []
     assert [item.code for item in large.diagnostics if item.is_error] == ["FC411"]
+    # It can be deployed, but what becomes of its nodes may be too much.
+    between = compiled(tmp_path, chain(1080))
+    assert between.files is not None
+    assert [item.code for item in between.diagnostics if item.code != "FC418"] == ["FC419"]
 
 
 def test_long_names_are_cut_and_stay_apart(tmp_path: Path) -> None:

@@ -140,7 +140,9 @@ def test_an_option_for_gangs_says_so_on_a_plain_step(name: str, tmp_path: Path) 
         "persistent_volume_claims={'a': 'data'}", "persistent_volume_claims={'a': '/x', 'b': '/x'}",
         "persistent_volume_claims={'a': '/tmp/'}", "persistent_volume_claims={'a': '/tmp/flowc/outputs'}",
         "persistent_volume_claims={'a': '/flowc/code'}", "persistent_volume_claims={'a': '/dev/shm'}, shared_memory=1",
-        "executable='python -u'", "security_context={'fs_group': 1}", "security_context={'run_as_user': '1'}",
+        "executable='python -u'", "security_context={'fs_groups': 1}", "security_context={'fs_group': '1'}",
+        "security_context={'supplemental_groups': ['a']}", "security_context={'fs_group_change_policy': 'Never'}",
+        "security_context={'run_as_user': '1'}",
         "security_context={'capabilities': {'add': 'ALL'}}", "priority_class='High'", "queue='a b'", "efa=0",
         "gpu_vendor='a b'", "extended_resources={'hca': 1}", "extended_resources={'rdma/hca': 0}", "topology='a b'",
         "extended_resources={'rdma/hca': 'x'}", "extended_resources={'rdma/hca': True}",
@@ -187,11 +189,13 @@ def test_the_end_is_recorded_with_what_the_first_step_has(tmp_path: Path) -> Non
         "@environment(vars={'AWS_REGION': 'x', 'PRICE': '$(X)'})\n@secrets(sources=['keys'])\n"
         "@kubernetes(image='own:1', executable='/py', service_account='trainer', node_selector={'pool': 'n'}, gpu=1,"
         " port=80, annotations={'a.b/c': 'n'}, labels={'team': 't'}, use_tmpfs=True, tmpfs_path='/fast',"
-        " security_context={'run_as_user': 7, 'read_only_root_filesystem': True})"
+        " security_context={'run_as_user': 7, 'read_only_root_filesystem': True, 'fs_group': 9,"
+        " 'supplemental_groups': [10]})"
     )
     produced = compiled(tmp_path, ONE.format(decorators=text), code="installed", datastore="s3://bucket/x")
     start, end = template(produced, "start"), template(produced, "record-end")
-    for name in ("serviceAccountName", "nodeSelector", "volumes"):
+    assert start["securityContext"] == {"fsGroup": 9, "supplementalGroups": [10]}
+    for name in ("serviceAccountName", "nodeSelector", "volumes", "securityContext"):
         assert end[name] == start[name]
     for name in ("image", "command", "envFrom", "securityContext", "volumeMounts"):
         assert end["container"][name] == start["container"][name]
@@ -199,7 +203,9 @@ def test_the_end_is_recorded_with_what_the_first_step_has(tmp_path: Path) -> Non
     env = {item["name"]: item["value"] for item in end["container"]["env"]}
     assert (env["AWS_REGION"], env["PRICE"]) == ("x", "$$(X)")
     assert end["container"]["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}}
-    assert "ports" not in end["container"] and end["activeDeadlineSeconds"] == "900"
+    assert "ports" not in end["container"]
+    # With a retryStrategy Argo would not count the time for which no node can be found.
+    assert end["timeout"] == "900s" and "retryStrategy" not in end
     assert end["metadata"] == {
         "labels": {"team": "t", "flowc/flow": "myflow", "flowc/run": "{{workflow.name}}"}, "annotations": {"a.b/c": "n"}
     }  # fmt: skip

@@ -15,7 +15,7 @@ from flowc.backends.slurm.sizes import size_problems
 from flowc.dsl.decorators import Slurm
 from slurm_flows import compiled, plan_of
 
-PLAIN = ["cpus-per-task=1", "no-requeue", "nodes=1", "ntasks=1", "open-mode=append"]
+PLAIN = ["no-requeue", "nodes=1", "ntasks=1", "open-mode=append"]
 
 
 def words(folder: Path, decorators: str) -> list[str]:
@@ -29,9 +29,9 @@ def words(folder: Path, decorators: str) -> list[str]:
     ("decorators", "more", "less"),
     [
         ("", [], []),
-        ("@resources(cpu=4)", ["cpus-per-task=4"], ["cpus-per-task=1"]),
+        ("@resources(cpu=4)", ["cpus-per-task=4"], []),
         ("@resources(cpu=0.5)", [], []),
-        ("@resources(cpu=2.5)", ["cpus-per-task=3"], ["cpus-per-task=1"]),
+        ("@resources(cpu=2.5)", ["cpus-per-task=3"], []),
         ("@resources(memory=4096)", ["mem=4096M"], []),
         ("@resources(memory='16Gi')", ["mem=16384M"], []),
         ("@resources(disk='10Gi')", ["tmp=10240M"], []),
@@ -59,7 +59,7 @@ def words(folder: Path, decorators: str) -> list[str]:
         ("@timeout(minutes=10)\n@slurm(time='1:00:00')", ["time=01:00:00"], []),
         ("@timeout(hours=1)\n@retry(times=4000, minutes_between_retries=600, backoff=2)",
          ["time=UNLIMITED", "requeue"], ["no-requeue"]),
-        ("@retry(times=2)", ["requeue"], ["no-requeue"]),
+        ("@retry(times=2)", ["requeue", "signal=B:USR1@30"], ["no-requeue"]),
         ("@slurm(extra={'mail-type': 'FAIL', 'nice': 100, 'hint': 'nomultithread', 'contiguous': True})",
          ["mail-type=FAIL", "nice=100", "hint=nomultithread", "contiguous"], []),
         ("@slurm(extra={'mail-user': 'a.b@c.org', 'licenses': ['foo:4', 'bar']})",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from flowc.backends.slurm.script import step_script
+from flowc.backends.slurm.start import START_TEXT
 from slurm_flows import EVERYTHING, GOLDEN, compiled, emitted, plan_of, scripts, shellcheck
 
 HOSTILE = [
@@ -281,3 +284,18 @@ def test_too_much_code(tmp_path: Path) -> None:
     assert produced.files is None
     assert [item.code for item in produced.diagnostics] == ["FC412"]
     assert "large.bin 11.0 MiB" in produced.diagnostics[0].help
+
+
+def test_an_old_python_is_told_what_is_needed() -> None:
+    text = START_TEXT.decode()
+    # The Python of RHEL 8 must come as far as the message.
+    ast.parse(text, feature_version=(3, 6))
+    old = "import sys\nsys.version_info = (3, 6, 8)\n" + text
+    done = subprocess.run([sys.executable, "-c", old], capture_output=True, text=True)
+    assert done.returncode == 1 and "needs Python 3.9 or later" in done.stderr and "FLOWC_PYTHON" in done.stderr
+
+
+def test_modules_are_known_to_a_shell_that_is_no_login_shell(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "@slurm(modules=['cuda/12.4'])")
+    script = step_script(plan, plan["start"])
+    assert script.index("type module >/dev/null 2>&1 || . /etc/profile || true") < script.index("module purge")

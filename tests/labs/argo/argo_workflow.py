@@ -6,6 +6,7 @@ See README.md for what is modelled and what is not.
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import threading
 import time
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 SUCCEEDED, FAILED, ERROR, SKIPPED, OMITTED = "Succeeded", "Failed", "Error", "Skipped", "Omitted"
 _BAD = (FAILED, ERROR)
-_COMMON = ("name", "inputs", "outputs", "metadata", "retryStrategy", "activeDeadlineSeconds", "volumes")
+_COMMON = ("name", "inputs", "outputs", "metadata", "retryStrategy", "activeDeadlineSeconds", "timeout", "volumes")
 _NOT_LOOKED_AT = (
     "nodeSelector", "tolerations", "affinity", "serviceAccountName", "priorityClassName", "securityContext",
 )  # fmt: skip
@@ -125,7 +126,9 @@ class Workflow:
             raise self.problem
         if self.spec.get("onExit") and self._shutdown != "Terminate":
             self._ending = True
-            failed = [node for node in self.root.all() if node.phase in _BAD and node.is_pod]
+            # Nodes of all kinds, also of attempts that others followed, in the order of a map of Go: in none.
+            failed = [node for node in self.root.all() if node.phase in _BAD]
+            random.shuffle(failed)
             listed = json.dumps([_told(node) for node in failed])
             more = {
                 "workflow.status": self.root.phase,
@@ -233,7 +236,17 @@ class Workflow:
         wanted = {mount["name"] for mount in template["container"].get("volumeMounts", ())}
         metadata = {"name": pod_name, **template.get("metadata", {})}
         deadline = float(template["activeDeadlineSeconds"]) if "activeDeadlineSeconds" in template else None
-        self._hold(template, node, metadata)
+        if "timeout" in template:
+            if "retryStrategy" in template or deadline is not None:
+                raise NotModelled("a timeout beside a retryStrategy or a deadline")
+            deadline = seconds(template["timeout"])
+            began = time.monotonic()
+            if not self._hold(template, node, metadata, deadline):
+                node.ended(FAILED, "template timeout has elapsed")
+                return
+            deadline -= time.monotonic() - began
+        else:
+            self._hold(template, node, metadata, None)
         with self._room:
             if self._stopping:
                 return
@@ -266,18 +279,24 @@ class Workflow:
         else:
             self._outputs(template, node, pod)
 
-    def _hold(self, template: Mapping[str, Any], node: Node, metadata: Mapping[str, Any]) -> None:
-        """Wait while the cluster does not start pods of this image."""
+    def _hold(
+        self, template: Mapping[str, Any], node: Node, metadata: Mapping[str, Any], limit: float | None
+    ) -> bool:
+        """Wait while the cluster does not start pods of this image; False where that took longer than the limit."""
         place, image = self.cluster.place, template["container"].get("image", "")
         if image not in place.held_images:
-            return
+            return True
+        until = None if limit is None else time.monotonic() + limit
         held = HeldPod(metadata, template["container"], *place.held_images[image])
         node.message = f"{held.reason}: {held.message}"
         place.held_pods.append(held)
-        while image in place.held_images and not self._stopping:
+        in_time = True
+        while in_time and image in place.held_images and not self._stopping:
             time.sleep(0.05)
+            in_time = until is None or time.monotonic() < until
         place.held_pods.remove(held)
         node.message = ""
+        return in_time
 
     def _outputs(self, template: Mapping[str, Any], node: Node, pod: Pod) -> None:
         outputs = known(template.get("outputs", {}), "outputs", "parameters").get("parameters", ())

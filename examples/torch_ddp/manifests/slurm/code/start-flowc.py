@@ -4,6 +4,10 @@ import gc
 import os
 import sys
 
+if sys.version_info < (3, 9):
+    sys.exit("flowc: this needs Python 3.9 or later, and %s is %s: let FLOWC_PYTHON name another one, or load a module"
+             % (sys.executable, sys.version.split()[0]))
+
 
 def main():
     here = os.path.dirname(os.path.abspath(__file__))

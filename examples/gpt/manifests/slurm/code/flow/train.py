@@ -61,7 +61,7 @@ for step in range(len(losses), arguments.steps):
     if (step + 1) % arguments.every == 0:
         if rank == 0:
             print(f"step {step + 1}: loss {losses[-1]:.2f}")
-        part = state.with_suffix(f".{os.getpid()}")
+        part = state.with_suffix(f".{os.getpid()}.part")
         torch.save({"model": model.module.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}, part)
         part.replace(state)
 

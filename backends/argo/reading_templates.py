@@ -1,0 +1,279 @@
+"""What the templates of a WorkflowTemplate run, compared with the steps of the Plan.
+
+Nothing here is shared with what writes the templates but the rules by which ``@kubernetes`` and ``@secrets`` are
+read, so that a mistake there is seen here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...compiler.plan import Foreach, Gang, Step, Switch
+from ...runtime import contract
+from . import options
+from .container import secrets
+from .reading_containers import (
+    RUN,
+    SIZE,
+    Manifests,
+    container_of,
+    deletes,
+    job_of,
+    jobset_of,
+    own_variables,
+    pod_of,
+    start_problems,
+    variable_problems,
+    variables_of,
+)
+from .site import IMAGE
+
+_INDEX = "{{inputs.parameters.index}}"
+
+_FROM_POD = {
+    "JOBSET_NAME": "metadata.annotations['jobset.sigs.k8s.io/jobset-name']",
+    "JOBSET_RESTART_ATTEMPT": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']",
+    "REPLICATED_JOB_NAME": "metadata.annotations['jobset.sigs.k8s.io/replicatedjob-name']",
+}
+"""Where a rank learns to which JobSet it belongs."""
+
+
+def template_problems(made: Manifests) -> Iterator[str]:
+    """What the templates that run something say otherwise than the Plan."""
+    steps = {step.name: step for step in made.plan.steps}
+    runs: dict[tuple[str, bool], Mapping[str, Any]] = {}
+    for item in made.spec["templates"]:
+        if "dag" in item or deletes(item):
+            continue
+        container = container_of(item)
+        args = (container or {}).get("args") or [""]
+        if container is None or args[0] not in ("step", "end"):
+            yield f"template {item['name']} runs neither a step nor the end of the run"
+            continue
+        if args[0] == "end":
+            continue
+        key = args[1], contract.CAUGHT in variables_of(container)
+        if key in runs:
+            yield f"templates {runs[key]['name']} and {item['name']} both run step {args[1]}"
+        runs[key] = item
+        if args[1] in steps:
+            for problem in _step_problems(made, steps[args[1]], item, container):
+                yield f"template {item['name']}: {problem}"
+    unknown = sorted({name for name, _ in runs} - set(steps))
+    if unknown:
+        yield f"templates run {', '.join(unknown)}, which are no steps of the flow"
+    for name, step in steps.items():
+        if (name, False) not in runs:
+            yield f"no template runs step {name}"
+        elif (step.catch is not None) != ((name, True) in runs):
+            yield f"step {name} is caught in one place only"
+    yield from _outputs_folders(made)
+    if (made.plan.first, False) in runs:
+        yield from _ending(made, runs[made.plan.first, False])
+
+
+def _step_problems(made: Manifests, step: Step, item: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
+    gang = "resource" in item
+    caught = contract.CAUGHT in variables_of(container)
+    if gang != (step.kind == "gang" and not caught):
+        yield f"it is {'a' if gang else 'no'} gang"
+        return
+    depth = len(step.scope) - (step.kind == "gang")
+    if container["args"] != ["step", step.name, *(["--index", _INDEX] if depth else [])]:
+        yield "it has an index, or has none, otherwise than the flow"
+    names = [*(["index"] if depth else []), *(["size"] if gang else []), *(["status"] if caught else [])]
+    if item.get("inputs", {}) != ({"parameters": [{"name": name} for name in names]} if names else {}):
+        yield f"its inputs are {item.get('inputs')}, not {', '.join(names) or 'none'}"
+    yield from variable_problems(made, step, container, dict(own_variables(step, gang, caught)))
+    yield from start_problems(made, step, container)
+    yield from _outputs(step, item, variables_of(container), caught)
+    yield from _retries(step, item, caught)
+    yield from _deadlines(step, item)
+    yield from _needs(made, step, container, caught)
+    account = None if gang else options.given(step).get("service_account")
+    if item.get("serviceAccountName") != account:
+        yield f"it has the account {item.get('serviceAccountName')}, not {account or 'that of the Workflow'}"
+    if gang:
+        yield from _gang(made, item)
+
+
+def _outputs_folders(made: Manifests) -> Iterator[str]:
+    found = {}
+    for item in made.spec["templates"]:
+        container = container_of(item)
+        if container is not None and contract.OUTPUTS in variables_of(container):
+            found[variables_of(container)[contract.OUTPUTS]] = item["name"]
+    if len(found) > 1:
+        named = " and ".join(f"{folder!r} (template {name})" for folder, name in found.items())
+        yield f"the variable {contract.OUTPUTS} differs: {named}"
+
+
+def _outputs(step: Step, item: Mapping[str, Any], env: Mapping[str, str], caught: bool) -> Iterator[str]:
+    gang = "resource" in item
+    folder = env.get(contract.OUTPUTS, "")
+    if gang == folder.startswith("/"):
+        yield f"the variable {contract.OUTPUTS} is {env.get(contract.OUTPUTS)!r}"
+    counted = isinstance(step.leave, Foreach) or (isinstance(step.leave, Gang) and step.leave.size is None)
+    wanted = {"width"} if counted else {"to"} if isinstance(step.leave, Switch) else set()
+    there = item.get("outputs", {}).get("parameters", [])
+    if {each["name"] for each in there} != (set() if gang or caught else wanted):
+        yield "it does not say what its step decides"
+    for each in there:
+        if each.get("valueFrom") != {"path": f"{folder}/{each['name']}"}:
+            yield f"its output {each['name']} comes from {each.get('valueFrom')}, and the step leaves it in {folder}"
+
+
+# How often and how long ----------------------------------------------------------------------------------------------
+
+
+def _retries(step: Step, item: Mapping[str, Any], caught: bool) -> Iterator[str]:
+    there = item.get("retryStrategy", {})
+    retry = None if caught else step.retry
+    times = int(there.get("limit", "0"))
+    if times != (retry.times if retry else 0):
+        yield f"it is tried {times} times more"
+    if retry is None:
+        return
+    backoff = there.get("backoff", {})
+    if retry.wait:
+        meant = {"duration": retry.wait, "factor": math.floor(retry.backoff)}
+        read = {key: _number(text) for key, text in backoff.items()}
+        good = set(read) == set(meant) and all(math.isclose(read[key], meant[key]) for key in meant)
+    else:
+        meant, good = {}, not backoff
+    if not good:
+        yield f"it waits {backoff or 'not at all'} before it is tried again, not {meant or 'not at all'}"
+    if there.get("retryPolicy") != "Always" or set(there) - {"limit", "retryPolicy", "backoff"}:
+        yield f"it is not tried again after every failure: {there}"
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text).removesuffix("s"))
+    except ValueError:
+        return math.nan
+
+
+def _deadlines(step: Step, item: Mapping[str, Any]) -> Iterator[str]:
+    gang = "resource" in item
+    limit = job_of(item) if gang else item
+    seconds = int(limit.get("activeDeadlineSeconds", 0))
+    if step.timeout is not None and seconds < math.ceil(step.timeout):
+        yield f"it ends after {limit.get('activeDeadlineSeconds')} seconds, before its timeout of {step.timeout:g}"
+    if step.timeout is None and not gang and "activeDeadlineSeconds" in item:
+        yield f"it ends after {seconds} seconds"
+    if "timeout" in item:
+        yield f"it ends after {item['timeout']}, waiting included"
+    if gang and seconds <= 0:
+        yield "nothing ends its Job"
+    if gang and int(item.get("activeDeadlineSeconds", 0)) < seconds:
+        yield f"Argo gives it up after {item.get('activeDeadlineSeconds')} seconds, before its Job ends"
+
+
+# What a pod gets -----------------------------------------------------------------------------------------------------
+
+
+def _needs(made: Manifests, step: Step, container: Mapping[str, Any], caught: bool) -> Iterator[str]:
+    """Whether the step's pods get what it asks for; one that only records a failure needs no devices."""
+    image = options.given(step).get("image") or made.bundle.get("image") or IMAGE
+    if container["image"] != image:
+        yield f"its image is {container['image']}, not {image}"
+    resources = container.get("resources", {})
+    limits = {} if caught else options.limits(step)
+    for name, wanted in (("requests", options.requests(step)), ("limits", limits)):
+        there = {each: str(amount) for each, amount in resources.get(name, {}).items()}
+        if there != wanted:
+            yield f"its {name} are {there or 'none'}, not {wanted or 'none'}"
+    named = [each["secretRef"]["name"] for each in container.get("envFrom", ())]
+    if named != secrets(step):
+        yield f"its secrets are {', '.join(named) or 'none'}"
+
+
+def _gang(made: Manifests, item: Mapping[str, Any]) -> Iterator[str]:
+    resource = item["resource"]
+    ends = {"successCondition": "Completed", "failureCondition": "Failed"}
+    if resource.get("action") != "create":
+        yield f"it does not create its JobSet, but says {resource.get('action')}"
+    for name, state in ends.items():
+        if resource.get(name) != f"status.terminalState == {state}":
+            yield f"its {name} is {resource.get(name)!r}"
+    jobset = jobset_of(item)
+    label = jobset["metadata"].get("labels", {}).get("flowc/run")
+    if label != RUN:
+        yield f"its JobSet has the label flowc/run {label!r}, not {RUN}, by which the end of the run deletes it"
+    jobs = jobset["spec"]["replicatedJobs"]
+    count = sum(int(job.get("replicas", 1)) for job in jobs)
+    if count != 1:
+        yield f"its JobSet has {count} Jobs, not one"
+    job, pod = job_of(item), pod_of(item)
+    for name in ("parallelism", "completions"):
+        if job.get(name) != SIZE:
+            yield f"its {name} is {job.get(name)!r}, not the gang's size"
+    again = jobset["spec"].get("failurePolicy", {}).get("maxRestarts", 0), job.get("backoffLimit"), pod["restartPolicy"]
+    if again != (0, 0, "Never"):
+        yield "its ranks are started again within one attempt"
+    if len(pod["containers"]) != 1 or pod.get("initContainers"):
+        yield "its pods have more than one container"
+    shared = made.spec.get("volumes", [])
+    names = {each["name"] for each in shared}
+    if [each for each in pod.get("volumes", []) if each["name"] in names] != shared:
+        yield "its ranks have other volumes than the rest of the flow"
+    sources = {each["name"]: each.get("valueFrom", {}).get("fieldRef", {}) for each in pod["containers"][0]["env"]}
+    for name, path in _FROM_POD.items():
+        if sources.get(name, {}).get("fieldPath") != path:
+            yield f"the variable {name} does not tell its ranks which JobSet they belong to"
+
+
+# The end of a run ----------------------------------------------------------------------------------------------------
+
+
+def _ending(made: Manifests, first: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the exit handler records the end, and deletes the JobSets where the flow may leave some."""
+    by_name = {item["name"]: item for item in made.spec["templates"]}
+    name = made.spec.get("onExit")
+    if name not in by_name:
+        yield f"the exit handler is {name}, and nothing records the end of a run"
+        return
+    called = [by_name[name]]
+    if "dag" in by_name[name]:
+        tasks = by_name[name]["dag"]["tasks"]
+        called = [by_name.get(task["template"], {}) for task in tasks]
+        for task in tasks:
+            if set(task) != {"name", "template"}:
+                yield f"task {task['name']} of the exit handler does not run whatever happens"
+    records = [item for item in called if item.get("container", {}).get("args", [""])[0] == "end"]
+    deleting = [item for item in called if deletes(item)]
+    gangs = any(step.kind == "gang" for step in made.plan.steps)
+    if len(records) != 1 or len(records) + len(deleting) != len(called):
+        yield f"the exit handler {name} does not record the end of a run, once and beside the deletion of JobSets"
+    if len(deleting) != gangs:
+        yield f"the exit handler {name} deletes {'no' if gangs else 'the'} JobSets, and the flow has {_some(gangs)}"
+    for item in records:
+        for problem in _record(made, item, first):
+            yield f"template {item['name']}: {problem}"
+    for item in deleting:
+        flags = [flag for flag in item["resource"].get("flags", ()) if flag != "--ignore-not-found"]
+        if flags != ["jobset", "--selector", f"flowc/run={RUN}"]:
+            yield f"template {item['name']}: it deletes {' '.join(flags)}, not the JobSets with flowc/run={RUN}"
+
+
+def _some(there: bool) -> str:
+    return "gangs" if there else "no gangs"
+
+
+def _record(made: Manifests, item: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the end is recorded with what the first step has to reach the datastore, and to load the flow."""
+    container, other = item["container"], first.get("container", {})
+    step = made.plan[made.plan.first]
+    keys = ("image", "command", "envFrom", "securityContext", "volumeMounts", "workingDir")
+    fields = [key for key in keys if container.get(key) != other.get(key)]
+    fields += [key for key in ("serviceAccountName", "volumes") if item.get(key) != first.get(key)]
+    for field in fields:
+        yield f"its {field} is not that of step {step.name}"
+    if container["args"] != ["end", "--status", "{{workflow.status}}"]:
+        yield f"its arguments are {container['args']}"
+    if "workflow.failures" not in variables_of(container).get(contract.FAILURES, ""):
+        yield "it is not told what has failed"
+    yield from variable_problems(made, step, container, {})
