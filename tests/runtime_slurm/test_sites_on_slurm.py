@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,15 +71,21 @@ if __name__ == "__main__":
 """
 
 
+def preempted_at_work(on_slurm: Slurm, slurm: Any, file: Path) -> tuple[str, str]:
+    """The run of a patient flow and its first job, which has begun and is preempted."""
+    mark = on_slurm.folder / "mark"
+    run = submitted(on_slurm, file, "--mark", str(mark))
+    until(mark.exists, 60, "the task never began")
+    job = job_of(on_slurm, run, "start._")
+    preempt(slurm)
+    return run, job
+
+
 @pytest.mark.parametrize("retry", ["@retry(times=1, minutes_between_retries=0)", ""])
 def test_a_task_that_outlasts_its_grace_time_was_preempted(retry: str, on_slurm: Slurm, slurm: Any) -> None:
     file = write(on_slurm, PATIENT.replace("RETRY", retry))
-    mark = on_slurm.folder / "mark"
     with preempting(slurm, 2):
-        run = submitted(on_slurm, file, "--mark", str(mark))
-        until(mark.exists, 60, "the task never began")
-        job = job_of(on_slurm, run, "start._")
-        preempt(slurm)
+        run, job = preempted_at_work(on_slurm, slurm, file)
         if retry:
             assert ended_in_a_hurry(on_slurm, run, job, "PatientFlow")["state"] == "done"
         else:
@@ -91,12 +98,8 @@ def test_a_task_that_outlasts_its_grace_time_was_preempted(retry: str, on_slurm:
 @pytest.mark.parametrize("retry", ["@retry(times=1, minutes_between_retries=0)", ""])
 def test_a_task_that_slurm_cancels_to_preempt_it(retry: str, on_slurm: Slurm, slurm: Any) -> None:
     file = write(on_slurm, PATIENT.replace("RETRY", retry))
-    mark = on_slurm.folder / "mark"
     with preempting(slurm, 0, "CANCEL"):
-        run = submitted(on_slurm, file, "--mark", str(mark))
-        until(mark.exists, 60, "the task never began")
-        job = job_of(on_slurm, run, "start._")
-        preempt(slurm)
+        run, job = preempted_at_work(on_slurm, slurm, file)
         if retry:
             assert ended_in_a_hurry(on_slurm, run, job, "PatientFlow")["state"] == "done"
         else:

@@ -110,6 +110,15 @@ class Supervised:
             assert time.monotonic() < until, self.said
             time.sleep(0.02)
 
+    def end_at_work(self, word: str, **more: str) -> None:
+        """Start the job, and have Slurm end it while it is at work: its daemon writes why, and sends SIGTERM."""
+        process = self.start(**more)
+        self.until_at_work()
+        with (self.folder / "output").open("a") as output:
+            output.write(f"slurmstepd: error: {word}\n")
+        process.send_signal(signal.SIGTERM)
+        assert self.finish(process) == 1
+
     def warn_until_requeued(self) -> None:
         """Start the job, let the early warning come while it is at work, and Slurm end it when it asks for that."""
         process = self.start()
@@ -225,12 +234,7 @@ def test_what_an_attempt_leaves_running_ends_with_it(tmp_path: Path) -> None:
 )
 def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: str, tmp_path: Path) -> None:
     job = Supervised(tmp_path, "time.sleep(60)")
-    process = job.start(REQUEUE=requeue)
-    job.until_at_work()
-    with (tmp_path / "output").open("a") as output:
-        output.write(f"slurmstepd: error: {word}\n")
-    process.send_signal(signal.SIGTERM)
-    assert job.finish(process) == 1
+    job.end_at_work(word, REQUEUE=requeue)
     if kind:
         assert job.failure["type"] == kind
     else:
@@ -241,12 +245,7 @@ def test_a_job_that_is_taken_away_finds_out_why(word: str, requeue: str, kind: s
 @pytest.mark.parametrize("retry", ["", "@retry(times=1)"])
 def test_a_job_that_is_cancelled_to_preempt_it_asks_for_another_start(retry: str, tmp_path: Path) -> None:
     job = Supervised(tmp_path, "time.sleep(60)", retry)
-    process = job.start(STATE="COMPLETING")
-    job.until_at_work()
-    with (tmp_path / "output").open("a") as output:
-        output.write("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO PREEMPTION ***\n")
-    process.send_signal(signal.SIGTERM)
-    assert job.finish(process) == 1
+    job.end_at_work("*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO PREEMPTION ***", STATE="COMPLETING")
     assert job.calls.count("scontrol requeue 4") == bool(retry)
     assert (job.journal.ended is None) == bool(retry)
 
@@ -255,12 +254,8 @@ def test_a_job_that_is_cancelled_to_preempt_it_asks_for_another_start(retry: str
 @pytest.mark.parametrize("retry", ["", "@retry(times=1)"])
 def test_a_job_at_the_end_of_its_grace_time_was_preempted(retry: str, tmp_path: Path) -> None:
     job = Supervised(tmp_path, "time.sleep(60)", retry)
-    process = job.start(PREEMPTED="2024-01-01T00:00:00")
-    job.until_at_work()
-    with (tmp_path / "output").open("a") as output:
-        output.write("slurmstepd: error: *** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO TIME LIMIT ***\n")
-    process.send_signal(signal.SIGTERM)
-    assert job.finish(process) == 1
+    word = "*** JOB 4 ON n1 CANCELLED AT 2024-01-01T00:00:09 DUE TO TIME LIMIT ***"
+    job.end_at_work(word, PREEMPTED="2024-01-01T00:00:00")
     assert job.calls.count("scontrol requeue 4") == bool(retry)
     if retry:
         assert job.journal.ended is None and "goes on in a new start of the job" in job.said
