@@ -35,6 +35,9 @@ _GOOD, _BAD = ("Succeeded",), ("Failed", "Error")
 _SHUTDOWN = ("shutdown with strategy", "Stopped with strategy")
 """What Argo says of a node that ended because somebody stopped or terminated the workflow: of a pod, of its retries."""
 
+_ATTEMPT, _ITEM = re.compile(r"\(([0-9]+)\)$"), re.compile(r"\(([0-9]+):")
+"""How Argo names a node of one attempt, and one of an item: ``work(3:5)(1)`` is item 3, which is 5, once more."""
+
 _AT_ONCE = 10
 """Records that are read at the same time: boto3 keeps as many connections open."""
 
@@ -194,21 +197,35 @@ def _chosen(recorded: list[tuple[float, Failure]], silent: list[Failure], said: 
 
 
 def _explained(silent: list[Failure], said: tuple[Told, ...]) -> Failure:
-    """A task that left no record, with what the scheduler says of its step; the first of which it says anything."""
-    for item in said:
-        for failure in silent:
-            step = Address.parse(failure.address).step if failure.address else ""
-            if item.template.replace("-", "_") == step:
-                number = re.search(r"exit code ([0-9]+)", item.message)
-                if number is None:
-                    return failure._replace(message=item.message)
-                # As the first process of the container gives it: a signal is 128 and its number.
-                code = int(number[1])
-                ended = failure._replace(exit_code=code)
-                if code > 128:
-                    ended = failure._replace(signal=signal_name(code - 128))
-                return ended._replace(message=f"{ended.ending}: {item.message}")
-    return silent[0]._replace(message=f"{said[0].node}: {said[0].message}" if said else silent[0].message)
+    """A task that left no record, with what the scheduler says of its step: of itself and its last attempt, if it does.
+
+    Argo also tells of earlier attempts, of other items and, within the same second, of the nodes that stand for all
+    attempts or all items, which only say that there are no more or that one failed.
+    """
+    attempted = {_ATTEMPT.sub("", item.node) for item in said if _ATTEMPT.search(item.node)}
+    attempted |= {node.rpartition("(")[0] for node in [*attempted, *(item.node for item in said)] if _ITEM.search(node)}
+    found: list[tuple[tuple[bool, bool, bool], Failure, Told]] = []
+    for failure in silent:
+        address = Address.parse(failure.address or "")
+        for item in said:
+            if item.template.replace("-", "_") != address.step:
+                continue
+            index, attempt = _ITEM.search(item.node), _ATTEMPT.search(item.node)
+            other_item = index is not None and int(index[1]) not in address.index
+            other_attempt = attempt is not None and int(attempt[1]) != failure.attempt
+            found.append(((other_item, item.node in attempted, other_attempt), failure, item))
+    if not found:
+        return silent[0]._replace(message=f"{said[0].node}: {said[0].message}" if said else silent[0].message)
+    _, failure, item = min(found, key=lambda each: each[0])
+    number = re.search(r"exit code ([0-9]+)", item.message)
+    if number is None:
+        return failure._replace(message=item.message)
+    # As the first process of the container gives it: a signal is 128 and its number.
+    code = int(number[1])
+    ended = failure._replace(exit_code=code)
+    if code > 128:
+        ended = failure._replace(signal=signal_name(code - 128))
+    return ended._replace(message=f"{ended.ending}: {item.message}")
 
 
 class _Undone(NamedTuple):

@@ -45,7 +45,7 @@ def test_a_test_that_passes_alone_is_told_of(tmp_path: Path) -> None:
     [
         "def test_a():\n    assert False\n",
         "def test_a():\n    fail_once('a')\n\ndef test_b():\n    assert False\n",
-        "@pytest.mark.parametrize('n', '1234')\ndef test_a(n):\n    fail_once(n)\n",
+        "@pytest.mark.parametrize('n', '1234567')\ndef test_a(n):\n    fail_once(n)\n",
         "def test_a():\n    fail_once('a')\n\nnot_python =\n",
     ],
     ids=["always", "one of two", "many", "not collected"],

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,24 @@ def test_of_what_argo_tells_only_what_was_the_end_counts(tmp_path: Path) -> None
     )
     assert first_failure(store, run, said).message == "gather: ImagePullBackOff: no such image"
     assert "exit code 1" in first_failure(store, run, said[:1]).message
+
+
+PODS = (
+    Told("work(0:0)(0)", "Error (exit code 1)", "2024-01-01T00:00:01Z", "work"),
+    Told("work(1:1)(0)", "Error (exit code 2)", "2024-01-01T00:00:01Z", "work"),
+    Told("work(1:1)(1)", "Error (exit code 139)", "2024-01-01T00:00:01Z", "work"),
+    Told("work(1:1)", "No more retries left", "2024-01-01T00:00:01Z", "work"),
+    Told("work", "child failed", "2024-01-01T00:00:01Z", "work"),
+)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(len(PODS))))[::7])
+def test_a_task_that_left_nothing_is_told_by_its_own_last_attempt(order: tuple[int, ...], tmp_path: Path) -> None:
+    """Times of Argo's are whole seconds, and its list has no order."""
+    store = FileDatastore(str(tmp_path))
+    run = run_of(store)
+    for address in ("start", "work/0"):
+        run.records(store).commit(record(address, 1))
+    store.write("F/1/work/1/1/stderr.log", b"")
+    failure = first_failure(store, run, tuple(PODS[at] for at in order))
+    assert (failure.address, failure.attempt, failure.signal) == ("work/1", 1, "SIGSEGV")

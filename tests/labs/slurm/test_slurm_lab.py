@@ -134,11 +134,12 @@ def test_other_settings_for_a_while(slurm: SlurmLab) -> None:
 
 
 def test_scancel_asks_and_then_kills(slurm: SlurmLab, shared_path: Path) -> None:
-    polite = slurm.sbatch("--wrap", f"trap 'echo asked > {shared_path}/asked; exit 3' TERM; sleep 60 & wait $!")
-    stubborn = slurm.sbatch("--wrap", f"trap '' TERM; touch {shared_path}/up; while :; do sleep 0.2; done")
+    politely = f"trap 'echo asked > {shared_path}/asked; exit 3' TERM; sleep 60 & touch {shared_path}/polite; wait $!"
+    polite = slurm.sbatch("--wrap", politely)
+    stubborn = slurm.sbatch("--wrap", f"trap '' TERM; touch {shared_path}/stubborn; while :; do sleep 0.2; done")
     slurm.wait_state(polite, "RUNNING")
     slurm.wait_state(stubborn, "RUNNING")
-    while not (shared_path / "up").exists():
+    while not all((shared_path / name).exists() for name in ("polite", "stubborn")):
         time.sleep(0.02)
     began = time.monotonic()
     slurm.run(["scancel", polite, stubborn], check=True)
@@ -146,6 +147,7 @@ def test_scancel_asks_and_then_kills(slurm: SlurmLab, shared_path: Path) -> None
     slurm.wait_idle()
     assert time.monotonic() - began >= slurm.settings.kill_wait - 1
     assert (shared_path / "asked").read_text() == "asked\n"
+    time.sleep(0.5)  # a sleep that was started while its shell was killed ends by itself
     assert not any("sleep" in line for node in slurm.nodes for line in node.processes())
 
 
