@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from .harness import METAFLOW, Row
 
 PAGE = Path(__file__).resolve().parent / "RESULTS.md"
+_HEAD = f"""# Results
+
+Written by `make bench`, a section for each benchmark. Times are medians of whole processes, taken in turns (A B A B
+...) on one machine in one run; the peer is Metaflow {METAFLOW} in an environment of its own.
+"""
 HEADS = ("what", "flowc", "compared with", "ratio", "target", "")
 
 
@@ -22,15 +28,19 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(text)
 
 
-def write(rows: Sequence[Row]) -> None:
-    """Write the page of results."""
-    PAGE.write_text(
-        "# Results\n\n"
-        "Written by `make bench`. Times are medians of whole processes, taken in turns (A B A B ...) on one machine in "
-        f"one run; the peer is Metaflow {METAFLOW} in an environment of its own.\n\n"
-        f"Machine: {machine()}.\n\n{table(rows)}\n",
-        "utf-8",
-    )
+def update(results: Mapping[str, Sequence[Row]]) -> None:
+    """Put the results of some benchmarks on the page; what it has of the others stays.
+
+    Parameters
+    ----------
+    results : mapping
+        From a benchmark's name to its rows.
+    """
+    page = PAGE.read_text("utf-8") if PAGE.exists() else ""
+    sections = {name: text.strip() for name, _, text in (part.partition("\n") for part in page.split("\n## ")[1:])}
+    taken = f"Taken on {date.today().isoformat()}: {machine()}."
+    sections |= {name: f"{taken}\n\n{table(rows)}" for name, rows in results.items()}
+    PAGE.write_text(_HEAD + "".join(f"\n## {name}\n\n{sections[name]}\n" for name in sorted(sections)), "utf-8")
 
 
 def machine() -> str:

@@ -30,6 +30,7 @@ def run(folder: Path, tests: str, workers: str = "0") -> tuple[int, str]:
     code = f"import sys; sys.path.insert(0, {str(RUN_ALL.parent)!r})\nfrom pathlib import Path\nimport run_all\n"
     code += f"sys.exit(run_all.main(['-n', {workers!r}], Path({str(folder)!r})))"
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # this is no worker
+    env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
