@@ -15,6 +15,7 @@ from .options import datastore, with_parameters
 from .screen import duration, is_terminal, moment, print_table
 
 if TYPE_CHECKING:
+    from ..runtime.datastore.base import Datastore
     from ..runtime.runs import RunInfo, RunStatus
     from .tally import StepTally, Tally
 
@@ -35,13 +36,12 @@ def command(invocation: Invocation, run: str | None, as_json: bool) -> int:
         return _show_flow(invocation, invocation.file)
     if run is not None and path_of(run).endswith(".py"):
         return _show_flow(invocation, run)
-    from ..runtime.runs import read_status
     from .selection import find, open_store
     from .survey import survey
 
     store = open_store(invocation)
     info = find(invocation, store, run)
-    status = read_status(store, info)
+    status = _status(store, info)
     tally = survey(info, store, status)
     if as_json:
         print(json.dumps(_as_json(info, status, tally), indent=2))
@@ -57,6 +57,18 @@ def command(invocation: Invocation, run: str | None, as_json: bool) -> int:
         lines = failure_lines(status.failure, invocation=invocation, run=name, attempts=attempts)
         print("\n" + "\n".join(lines))
     return 0
+
+
+def _status(store: Datastore, info: RunInfo) -> RunStatus:
+    """How a run stands. On Slurm nobody is there to say that its last job is lost, so Slurm is asked."""
+    from ..runtime.runs import RUNNING, read_status
+
+    status = read_status(store, info)
+    if status.state != RUNNING or info.target != "slurm":
+        return status
+    from ..runtime.slurm.status import glance
+
+    return glance(store, info)
 
 
 def _show_flow(invocation: Invocation, spec: str) -> int:

@@ -126,7 +126,15 @@ def submit(
     client = connect(invocation, where)
     # What is deployed runs, in the image that deploy was given; its code alone is compared with these files.
     image = "as-deployed" if code == "image" and where.target == "argo" else None
-    files = files_for(invocation, compilation, where.target, code=code, image=image, namespace=where.namespace)
+    files = files_for(
+        invocation,
+        compilation,
+        where.target,
+        code=code,
+        datastore=_store(invocation, wait=wait) if where.target == "argo" else None,
+        image=image,
+        namespace=where.namespace,
+    )
     source = os.path.abspath(compilation.loaded.file)
     order = Order(files, given or {}, parameters, source, tags, origin, first, max_num_splits)
     run = client.submit(order, lambda line: print(f"flowc: note: {line}", file=sys.stderr))
@@ -137,6 +145,21 @@ def submit(
         print(f"run {run.prefix} is submitted", file=sys.stderr)
     print(run.run_id, flush=True)
     return follow(invocation, client, run, where) if wait else 0
+
+
+def _store(invocation: Invocation, *, wait: bool) -> str | None:
+    """The datastore in which a run on Argo is to keep its data, if that is said. It is then compared with that of the
+    deployed flow.
+
+    With ``--wait`` a folder is where the records are read from here, as a claim that is mounted.
+    """
+    url = invocation.datastore
+    if url is None or not wait or ("://" in url and not url.startswith("file://")):
+        return url
+    print(
+        f"flowc: note: the run keeps its data where it was deployed to; {url} is only read from here", file=sys.stderr
+    )
+    return None
 
 
 def files_for(

@@ -323,6 +323,7 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("slurm", "time"): _slurm_time,
     ("torchrun", "nproc_per_node"): _above_zero,
     ("mpi", "slots"): _above_zero,
+    ("mpi", "launcher"): _one_of("mpirun", "srun"),
     ("dask", "nthreads"): _above_zero,
     ("project", "name"): _matches(r"[a-z0-9_]+", "made of a-z, 0-9 and _"),
     ("schedule", "timezone"): _matches(r"[A-Za-z_]+(/[A-Za-z0-9_+-]+)*", 'a name such as "Europe/Berlin"'),

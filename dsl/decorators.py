@@ -282,7 +282,8 @@ class Mpi(Specification):
 
     ``slots`` is how many processes each node has room for, by default the step's ``cpu``. ``ssh=True`` has ``mpirun``
     reach the nodes by an sshd that is started for the step, where flowc's own agent will not do; that takes
-    openssh-server in the image.
+    openssh-server in the image. ``launcher="srun"`` has Slurm start the processes where the step runs in a job of it,
+    ``"mpirun"`` says that it never should; by default it does where there is no mpirun.
     """
 
     label: ClassVar[str] = "mpi"
@@ -290,6 +291,7 @@ class Mpi(Specification):
     worker_polling_freq: float = 0.5
     slots: Optional[int] = None
     ssh: bool = False
+    launcher: Optional[str] = None
 
 
 @dataclass(init=False, repr=False, eq=False)

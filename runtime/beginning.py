@@ -117,6 +117,11 @@ def _may_be_empty(parameter: Optional[Mapping[str, Any]]) -> bool:
     if parameter.get("type", "str") != "str" and not parameter.get("separator"):
         return False
     default = parameter.get("default")
+    if isinstance(default, list):
+        text = parameter["separator"].join(default)
+        if (text.split(parameter["separator"]) if text else []) != default:
+            return False  # which no text stands for
+        default = text
     if isinstance(default, str) and "{{" in default:
         return False  # which Argo would take for a variable of its own
     return bool(parameter.get("required")) or (default is not None and not parameter.get("computed"))

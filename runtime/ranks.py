@@ -27,7 +27,7 @@ from .scratch import scratch_folder
 from .task import FAILED_CODE, REFUSED_CODE, Surroundings, TaskRequest, fail_task, run_task
 
 _EARLY_WARNINGS = (signal.SIGUSR1,)
-"""srun hands this on to every rank; at SIGTERM it would kill them at once."""
+"""srun hands this on; at SIGTERM it would kill the ranks at once."""
 
 _FAILED_END = 0.5
 """Seconds in which a rank that failed may do what it has registered for its end."""
@@ -156,10 +156,13 @@ class _Rank:
             address=str(Address(address.step, address.index[:-1], address.round)),
             limits=self.limits,
             slots=max(1, int(self.step.cpus)),
-            early_warnings=_EARLY_WARNINGS if self.membership.source == "slurm" else (),
+            early_warnings=self._early_warnings(),
             log=_tell,
             lack=lack,
         )
+
+    def _early_warnings(self) -> tuple[int, ...]:
+        return _EARLY_WARNINGS if self.membership.source == "slurm" else ()
 
     def _storage(self, key: str) -> str:
         try:
@@ -170,6 +173,9 @@ class _Rank:
     # In the process of the body --------------------------------------------------------------------------------------
 
     def _body(self, gang: GangHandle) -> int:
+        for number in self._early_warnings():
+            # Every process of the step gets it; to this one and those that it starts the supervisor's SIGTERM counts.
+            signal.signal(number, signal.SIG_IGN)
         # What a framework leaves in the folder for temporary files goes with the attempt.
         os.environ["TMPDIR"] = self.folder
         tempfile.tempdir = None

@@ -178,6 +178,7 @@ class _Task:
         self.step: StepOutline = self.context.step
         self.gang = place_of(self.address, request.gang) if self.step.kind == "gang" else None
         self.flow_class = flow_class
+        self.asked_to_end = False
 
     def run(self) -> int:
         values = facts(self.run_info, self.datastore, self.step, self.address, self.request.attempt, self.gang)
@@ -199,7 +200,8 @@ class _Task:
             flow = self._flow()
             mask = os.umask(0o022)
             os.umask(mask)
-            before = _raise_at_sigterm()
+            handler = _end if self.surroundings is None else self._end_once(os.getpid())
+            before = _raise_at_sigterm(handler)
             try:
                 if self.surroundings is None:
                     self._body(flow)
@@ -209,7 +211,7 @@ class _Task:
                 # Others must be able to read what is written now, whatever the step kept for itself.
                 os.umask(mask)
                 if before is not _NOT_MAIN:
-                    _set_handler(_SIGTERM, before)
+                    _set_handler(_SIGTERM, handler if self.asked_to_end else before)
             artifacts, onward = self._results(flow)
         except (Terminated, ContractError):
             raise
@@ -220,6 +222,22 @@ class _Task:
             return self._caught_here(flow, error)
         self._commit(DONE, artifacts, onward)
         return DONE_CODE
+
+    def _end_once(self, body: int) -> Callable[[int, Any], None]:
+        """A handler for the body of a gang, whose supervisor has the clock and kills it when that has run out.
+
+        A scheduler may signal every process of a rank, and the supervisor then does once more; it is all one request.
+        To ignore the signal would be simpler, and programs that the step starts from then on would ignore it, too.
+        """
+
+        def end(number: int, frame: Any) -> None:
+            if os.getpid() != body:
+                _end(number, frame)  # forked by the step, and nobody has a clock for it alone
+            if not self.asked_to_end:
+                self.asked_to_end = True
+                raise Terminated(TERMINATED_CODE)
+
+        return end
 
     def _flow(self) -> FlowSpec:
         flow = self.flow_class(use_cli=False)
@@ -334,13 +352,13 @@ _SIGTERM = int(signal.SIGTERM)
 _set_handler = getattr(signal, "_signal", signal).signal
 
 
-def _raise_at_sigterm() -> Any:
-    """Let SIGTERM raise from now on; what it did before. Only the main thread can say.
+def _raise_at_sigterm(handler: Callable[[int, Any], None]) -> Any:
+    """Let SIGTERM raise from now on, by this handler; what it did before. Only the main thread can say.
 
     The module threading is not asked: where nobody has imported it, a fork is the cheaper for it.
     """
     try:
-        return _set_handler(_SIGTERM, _end)
+        return _set_handler(_SIGTERM, handler)
     except ValueError:
         return _NOT_MAIN
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import posixpath
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from ...compiler.diagnostics import Diagnostic, Severity, listed
-from ...compiler.plan import Plan, Step
+from ...compiler.plan import Parameter, Plan, Step
 from ..base import EmitSettings
 from . import options, packages
 from .code import APPLIED, LARGEST, PLAN, written_size
-from .parameters import default_text
+from .parameters import ENVIRONMENT, json_size, variable_size, workflow_parameters
 from .site import Site, namespaces
 from .store import BadStore, read_store
-
-ENVIRONMENT = 128 * 1024
-"""Bytes that one variable, and here all variables of a container together, may have."""
 
 _FOLDER = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9](/[A-Za-z0-9._-]+)*/?")
 _SPARE = 16 * 1024
 """Bytes that Kubernetes adds to an object."""
+
+_ROOM = ENVIRONMENT - 16 * 1024
+"""Bytes for a step's own variables, beside those of flowc, and for the defaults, beside longer values."""
+
+_LONGEST_WAIT = 365 * 24 * 3600
+"""Seconds. Go's spans of time end at 292 years, the waits of later attempts included."""
 
 _OF_A_NODE = 160
 """Bytes of what Argo notes of a node, packed, and of its result: an estimate, from the fields that it fills."""
@@ -45,6 +48,8 @@ def plan_problems(plan: Plan) -> list[Diagnostic]:
 def settings_problems(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
     """What depends on the namespace, the datastore and the code."""
     found = _namespaces(plan, settings) if settings.namespace else []
+    found += _files(plan, settings)
+    found += _braces(settings)
     try:
         read_store(settings.datastore)
     except BadStore as error:
@@ -65,6 +70,16 @@ def settings_problems(plan: Plan, settings: EmitSettings) -> list[Diagnostic]:
     return found
 
 
+def _braces(settings: EmitSettings) -> Iterator[Diagnostic]:
+    """FC409 for names of files that stand in the manifests: those of ConfigMaps all, else only the flow's own."""
+    names = settings.files if settings.way in ("bundled", "installed") else [settings.main]
+    for name in names:
+        if "{{" in name:
+            message = f"the file {name!r} travels with the flow, and Argo would replace '{{{{' in its name"
+            tip = "rename it" if name == settings.main else f"rename it, or leave it out with --package '!{name}'"
+            yield Diagnostic("FC409", message, None, tip)
+
+
 def size_problems(site: Site, workflow: dict[str, Any]) -> Iterator[Diagnostic]:
     """FC411 where the WorkflowTemplate or what holds the code is too large an object, FC418 for plain kubectl apply,
     FC419 where a Workflow may become too large."""
@@ -82,12 +97,6 @@ def size_problems(site: Site, workflow: dict[str, Any]) -> Iterator[Diagnostic]:
         yield Diagnostic("FC419", message, plan.span, tip, Severity.WARNING)
     if size > APPLIED - _SPARE:
         yield _apply_server_side(plan, f"{plan.name} becomes a WorkflowTemplate of {_kilobytes(size)}")
-
-
-def json_size(document: Any) -> int:
-    """Bytes of an object as Go writes it: with <, > and & as six characters each."""
-    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return len(data) + 5 * (len(data) - len(data.translate(None, b"<>&")))
 
 
 def _kilobytes(size: int) -> str:
@@ -112,11 +121,14 @@ def _step_problems(plan: Plan, step: Step) -> Iterator[Diagnostic]:
     for message in packages.problems(plan, step):
         tip = 'write packages={"numpy": "2.0"}, or ">=2,<3" as the version'
         yield Diagnostic("FC409", f"step {step.name!r}: @pypi: {message}", step.span, tip)
-    size = sum(len(name) + len(text) + 2 for name, text in step.env.items())
-    if size > ENVIRONMENT - _SPARE:
-        message = (
-            f"step {step.name!r} has {_kilobytes(size)} of variables, and a container takes {ENVIRONMENT >> 10} KiB"
-        )
+    if step.retry is not None and step.retry.wait > _LONGEST_WAIT:
+        message = f"step {step.name!r}: @retry: Argo cannot wait {step.retry.wait / 60:g} minutes"
+        tip = f"write at most minutes_between_retries={_LONGEST_WAIT // 60}"
+        yield Diagnostic("FC409", message, step.span, tip)
+    # As bytes: the kernel counts those.
+    size = sum(len(f"{name}={text}".encode("utf-8", "surrogatepass")) + 1 for name, text in step.env.items())
+    if size > _ROOM:
+        message = f"step {step.name!r} has {_kilobytes(size)} of variables, and a container takes {_ROOM >> 10} KiB"
         yield Diagnostic("FC411", message, step.span, "put its value into a file, or into an artifact")
 
 
@@ -124,16 +136,48 @@ def _step_problems(plan: Plan, step: Step) -> Iterator[Diagnostic]:
 
 
 def _parameters(plan: Plan) -> Iterator[Diagnostic]:
-    size = 0
     for parameter in plan.parameters:
-        text = default_text(parameter)
-        size += len(text.encode("utf-8", "surrogatepass"))
+        if parameter.type == "file":
+            yield from _file(parameter)
         if parameter.name == "json":
             message = "a parameter called 'json' hides the parameters of the Workflow from its tasks"
             yield Diagnostic("FC414", message, parameter.span, "take another name")
-    if size * 4 // 3 > ENVIRONMENT - _SPARE:
-        message = f"the defaults of the parameters have {_kilobytes(size)}, and tasks are given at most 80 KiB of them"
+    size = variable_size(workflow_parameters(plan))
+    if size > _ROOM:
+        message = (
+            f"the defaults of the parameters, with their help, come to {_kilobytes(size)} as Argo hands them on, and "
+            f"they may have {_ROOM >> 10} KiB"
+        )
         yield Diagnostic("FC411", message, plan.span, "put large ones into files: IncludeFile")
+
+
+def _file(parameter: Parameter) -> Iterator[Diagnostic]:
+    """FC420 for a file that no pod has unless the image or a claim brings it."""
+    default = parameter.default
+    if isinstance(default, str) and default.startswith(("/", "~")):
+        message = f"the default of parameter {parameter.name!r} is {default}, of which pods have what their image has"
+        tip = "let it lie beside the flow and travel with it, or mount it there"
+    elif parameter.required:
+        message = f"parameter {parameter.name!r} has to be given, and no file is sent to Argo with a run"
+        tip = "give it a default that lies beside the flow, or start runs with a path that the pods find"
+    else:
+        return
+    yield Diagnostic("FC420", message, parameter.span, tip, Severity.WARNING)
+
+
+def _files(plan: Plan, settings: EmitSettings) -> Iterator[Diagnostic]:
+    """FC420 for a default that does not travel: the pods see the flow's files, and no others, at its side."""
+    for parameter in plan.parameters:
+        default = parameter.default
+        if parameter.type != "file" or parameter.required or not isinstance(default, str):
+            continue
+        if default.startswith(("/", "~")):
+            continue  # which has been told
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(settings.main), default))
+        if name not in settings.files:
+            message = f"the default of parameter {parameter.name!r}, {default}, does not travel with the flow"
+            tip = f"let it lie below the flow's folder, and name it with --package {name}"
+            yield Diagnostic("FC420", message, parameter.span, tip)
 
 
 def _python_versions(plan: Plan) -> Iterator[Diagnostic]:

@@ -11,7 +11,7 @@ from ...runtime.datastore.base import Datastore
 from ...runtime.report import INTERRUPTED as INTERRUPTED_TYPE
 from ...runtime.runs import INTERRUPTED, RUNNING, RunError, RunInfo, RunStatus, read_run, read_status, write_status
 from ..clients import Access, Look, Order, Run, Tell
-from .cluster import pods
+from .cluster import logs, pods
 from .cluster.connection import Cluster, Object
 from .cluster.deploying import deploy, template_of
 from .cluster.errors import PATIENCE, ClusterError, patiently
@@ -204,7 +204,7 @@ class ArgoClient:
         if written is not None and written.state not in (RUNNING, "done"):
             return written
         if said.failure and said.failure.get("address"):
-            last = pods.tail(self._cluster, flow.name, str(said.failure["address"]), _LAST)
+            last = logs.tail(self._cluster, flow.name, str(said.failure["address"]), _LAST)
             return replace(said, failure={**said.failure, "last_lines": last})
         return said
 
@@ -344,9 +344,9 @@ class ArgoClient:
             def over() -> bool:
                 return patiently(lambda: self._read(run)).ended
 
-            seen = pods.follow_logs(self._cluster, run.run_id, task, attempt=attempt, write=write, over=over)
+            seen = logs.follow_logs(self._cluster, run.run_id, task, attempt=attempt, write=write, over=over)
         else:
-            seen = pods.copy_logs(self._cluster, run.run_id, task, attempt=attempt, write=write)
+            seen = logs.copy_logs(self._cluster, run.run_id, task, attempt=attempt, write=write)
         if not seen:
             what = f"of {task} " if task else ""
             raise RunError(

@@ -7,6 +7,7 @@ import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from ...compiler.plan import Step
@@ -233,5 +234,7 @@ def retry_strategy(step: Step) -> dict[str, Any] | None:
         return None
     out: dict[str, Any] = {"limit": str(step.retry.times), "retryPolicy": "Always"}
     if step.retry.wait:
-        out["backoff"] = {"duration": f"{step.retry.wait:.15g}s", "factor": str(int(step.retry.backoff))}
+        # Go reads no exponents.
+        seconds = format(Decimal(f"{step.retry.wait:.15g}"), "f")
+        out["backoff"] = {"duration": f"{seconds}s", "factor": str(int(step.retry.backoff))}
     return out

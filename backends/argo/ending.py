@@ -71,6 +71,7 @@ def _delete(site: Site) -> dict[str, Any]:
         "retryStrategy": {"limit": "3", "retryPolicy": "Always"},
         "activeDeadlineSeconds": _DELETE_SECONDS,
         "metadata": {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}},
+        "serviceAccountName": site.jobset_account,
         "resource": {
             "action": "delete",
             "flags": ["jobset", "--selector", "flowc/run={{workflow.name}}", "--ignore-not-found"],

@@ -105,7 +105,7 @@ def _pod(site: Site, step: Step) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE,
-        # The flow's own account may delete every JobSet.
+        # By which they see whether their Workflow has ended, which other steps need not.
         "serviceAccountName": site.gang_account,
         **placement(step),
     }

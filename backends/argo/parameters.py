@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...compiler.plan import Parameter, Plan
+from ...runtime import contract
+
+ENVIRONMENT = 128 * 1024
+"""Bytes that one variable of a container may have, its name and its end included."""
 
 _WORDS = {"int": "a whole number", "float": "a number", "json": "JSON", "file": "the path of a file"}
 
@@ -19,14 +25,33 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     out: dict[str, Any] = {"name": parameter.name}
     text = default_text(parameter)
     if not parameter.required:
-        # Argo would replace what is in braces; the run finds the default in the Plan.
-        out["value"] = "" if "{{" in text else text
+        # Argo would replace what is in braces, and a list may not be what its text is split into; the run finds the
+        # default in the Plan.
+        out["value"] = "" if "{{" in text or _split_otherwise(parameter, text) else text
     if parameter.type == "bool" and (text or parameter.required):
         out["enum"] = ["true", "false"]
     about = description(parameter)
     if about:
         out["description"] = about.replace("{{", "{ {")
     return out
+
+
+def _split_otherwise(parameter: Parameter, text: str) -> bool:
+    separator = parameter.separator
+    if separator is None or not isinstance(parameter.default, list):
+        return False
+    return (text.split(separator) if text else []) != parameter.default
+
+
+def variable_size(parameters: Iterable[Mapping[str, Any]]) -> int:
+    """Bytes of FLOWC_PARAMETERS, the variable that hands all parameters on: as Argo's JSON, and that as base64."""
+    return len(contract.PARAMETERS) + 2 + 4 * math.ceil(json_size(list(parameters)) / 3)
+
+
+def json_size(document: Any) -> int:
+    """Bytes of an object as Go writes it: with <, > and & as six characters each."""
+    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return len(data) + 5 * (len(data) - len(data.translate(None, b"<>&")))
 
 
 def default_text(parameter: Parameter) -> str:

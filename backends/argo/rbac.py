@@ -1,6 +1,7 @@
-"""The rights of a flow's pods: to report to Argo, and to see to its JobSets where it has gangs; nothing else.
+"""The rights of a flow's pods: to report to Argo, and nothing else.
 
-Ranks of gangs have an account of their own, by which they see whether their Workflow has ended.
+Where it has gangs, the pods by which Argo makes JobSets and deletes them have an account of their own, and so have the
+ranks, which see by it whether their Workflow has ended.
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ def rbac(site: Site) -> list[dict[str, Any]]:
         verbs = ["create", "delete", "get", "list", "watch"]
         manage = [{"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": verbs}]
         look = [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
-        out += _rights(site, site.name, manage, (), f"{site.name}.jobsets")
-        out += [_account(site, site.gang_account)]
-        out += _rights(site, site.gang_account, look, _named(gangs))
+        out += [_account(site, site.jobset_account), *_rights(site, site.jobset_account, [*manage, *report], ())]
+        out += [_account(site, site.gang_account), *_rights(site, site.gang_account, look, _named(gangs))]
     return out
 
 
@@ -42,23 +42,20 @@ def _account(site: Site, name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": site.metadata(name)}
 
 
-def _rights(
-    site: Site, account: str, rules: list[dict[str, Any]], others: Iterable[str], name: str = ""
-) -> list[dict[str, Any]]:
+def _rights(site: Site, account: str, rules: list[dict[str, Any]], others: Iterable[str]) -> list[dict[str, Any]]:
     """A Role, and who has it: an account of the flow's own, and others."""
-    name = name or account
     subjects = [
         {"kind": "ServiceAccount", "name": each, **({"namespace": site.namespace} if site.namespace else {})}
         for each in dict.fromkeys([account, *others])
     ]
-    metadata = site.metadata(name)
+    metadata = site.metadata(account)
     return [
         {"apiVersion": f"{_API}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
         {
             "apiVersion": f"{_API}/v1",
             "kind": "RoleBinding",
             "metadata": metadata,
-            "roleRef": {"apiGroup": _API, "kind": "Role", "name": name},
+            "roleRef": {"apiGroup": _API, "kind": "Role", "name": account},
             "subjects": subjects,
         },
     ]

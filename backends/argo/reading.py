@@ -160,6 +160,9 @@ def _parameters(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
         default = parameter.default
         if not parameter.required and isinstance(default, (int, float)) and json.loads(item["value"]) != default:
             yield f"the default of parameter {parameter.name} is {item['value']!r}"
+        if isinstance(default, list) and parameter.separator:
+            whole = parameter.separator.join(map(str, default))
+            default = whole if not whole or whole.split(parameter.separator) == default else ""
         if isinstance(default, str) and "{{" in default:
             default = ""
         if parameter.type == "str" and isinstance(default, str) and item.get("value", default) != default:

@@ -20,7 +20,7 @@ _PODS: Mapping[tuple[str, str], frozenset[str]] = {
 _JOBSETS: Mapping[tuple[str, str], frozenset[str]] = {
     ("jobset.x-k8s.io", "jobsets"): frozenset(["create", "delete", "get", "list", "watch"]),
 }
-"""Of the pod that makes a JobSet and waits for it, and of the one that deletes them at the end."""
+"""Of the pod that makes a JobSet and waits for it, and of the one that deletes them at the end, beside `_PODS`."""
 
 _RANKS: Mapping[tuple[str, str], frozenset[str]] = {
     ("argoproj.io", "workflows"): frozenset(["get"]),
@@ -36,20 +36,27 @@ def rights_problems(plan: Plan, spec: Mapping[str, Any], documents: list[dict[st
     others = [name for name in made if name != own]
     if own not in made:
         yield f"the Workflow has the account {own}, and the manifests make {', '.join(made) or 'none'}"
-    if len(others) != bool(gangs):
-        yield f"there are the accounts {', '.join(others) or 'none'} for ranks, not {'one' if gangs else 'none'}"
+    if len(others) != (2 if gangs else 0):
+        accounts = "two, for ranks and for JobSets" if gangs else "none"
+        yield f"there are the accounts {', '.join(others) or 'none'} beside that of the Workflow, not {accounts}"
         return
     meant: dict[str, Rights] = {}
     _add(meant, str(own), _PODS)
+    if gangs:
+        holding = {item["name"]: item.get("serviceAccountName") for item in spec["templates"] if "resource" in item}
+        makes = next(iter(holding.values()))
+        if makes not in others or len(set(holding.values())) != 1:
+            told = ", ".join(f"{account} of {name}" for name, account in holding.items())
+            yield f"what makes and deletes JobSets has the accounts {told}, not one that nothing else has"
+            return
+        others.remove(makes)
+        for rights in (_PODS, _JOBSETS):
+            _add(meant, makes, rights)
+        _add(meant, others[0], _RANKS)
     for step in plan.steps:
         named = options.given(step).get("service_account")
-        if step.kind != "gang" and named:
-            _add(meant, str(named), _PODS)
-        elif step.kind == "gang":
-            _add(meant, str(own), _JOBSETS)
-            _add(meant, others[0], _RANKS)
-            if named:
-                _add(meant, str(named), _RANKS)
+        if named:
+            _add(meant, str(named), _RANKS if step.kind == "gang" else _PODS)
     yield from _of_ranks(plan, spec, others)
     there: dict[str, Rights] = {}
     yield from _read(documents, there)

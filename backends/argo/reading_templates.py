@@ -92,8 +92,8 @@ def _step_problems(made: Manifests, step: Step, item: Mapping[str, Any], contain
     yield from _retries(step, item, caught)
     yield from _deadlines(step, item)
     yield from _needs(made, step, container, caught)
-    account = None if gang else options.given(step).get("service_account")
-    if item.get("serviceAccountName") != account:
+    account = options.given(step).get("service_account")
+    if not gang and item.get("serviceAccountName") != account:
         yield f"it has the account {item.get('serviceAccountName')}, not {account or 'that of the Workflow'}"
     if gang:
         yield from _gang(made, item)

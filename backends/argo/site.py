@@ -54,6 +54,11 @@ class Site:
         return f"{self.name}.gang"
 
     @property
+    def jobset_account(self) -> str:
+        """The account of what makes JobSets and deletes them; nothing of the author's runs with it."""
+        return f"{self.name}.jobsets"
+
+    @property
     def flow_file(self) -> str:
         """The flow's file as pods see it."""
         return f"{self.code.folder}/flow/{self.settings.main}"

@@ -75,6 +75,7 @@ def _gang(site: Site, step: Step) -> dict[str, Any]:
         out["retryStrategy"] = strategy
     out["activeDeadlineSeconds"] = str(step_deadline(step))
     out["metadata"] = {"labels": {**site.labels, "flowc/run": "{{workflow.name}}"}, "annotations": dict(_STAYS)}
+    out["serviceAccountName"] = site.jobset_account
     out["resource"] = {
         "action": "create",
         "setOwnerReference": True,

@@ -14,6 +14,8 @@ DEFAULT = "pvc://flowc"
 
 _CLAIM = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _FOLDER = r"[A-Za-z0-9._/-]*"
+_REPLACED = r"\{\{|\$[$(]"
+"""What Argo, or the kubelet, takes for a variable of its own."""
 
 
 class BadStore(ValueError):
@@ -38,6 +40,10 @@ def read_store(text: str | None) -> Store:
     """
     url = text or DEFAULT
     parts = urlsplit(url)
+    if re.search(_REPLACED, url):
+        raise BadStore(
+            f"a part of the datastore {url!r} would be replaced in the pods: write it without {{{{, $( and $$"
+        )
     if parts.scheme == "s3" and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", parts.netloc):
         return Store(url)
     if parts.scheme == "pvc" and re.fullmatch(_CLAIM, parts.netloc) and len(parts.netloc) <= 253:

@@ -28,14 +28,14 @@ class SlurmBackend:
         return CAPABILITIES
 
     def check(self, plan: Plan) -> list[Diagnostic]:
-        """FC409 to FC411: values that sbatch would misread, options that are flowc's, scripts that are too large."""
+        """FC409 to FC411: values that sbatch would misread, what does not go together, scripts that are too large."""
         from .options import problems
         from .sizes import size_problems
 
         found = [
             Diagnostic(item.code, f"step {step.name!r}: {item.message}", step.span, item.help)
             for step in plan.steps
-            for item in problems(step)
+            for item in problems(plan, step)
         ]
         return [*found, *size_problems(plan)]
 

@@ -67,6 +67,11 @@ _ELSEWHERE = {
 }
 """Options of sbatch that have a place of their own."""
 
+_MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
+
+_SAID_HERE_ALONE = {"mem": ("0",), "exclusive": ("user", "mcs")}
+"""Values of those that cannot be said there: all of a node's memory, nodes that are shared with some others."""
+
 _OWN = frozenset(
     """array dependency error export export-file get-user-env help hold ignore-pbs input job-name kill-on-invalid-dep
     ntasks ntasks-per-node open-mode output parsable quiet signal test-only uid gid usage verbose version wait wrap
@@ -182,8 +187,8 @@ def wants_gpu(step: Step) -> bool:
     return bool(step.resources.gpu) or _has_gpu(step.options.get("slurm", {}).get("gres"))
 
 
-def problems(step: Step) -> Iterator[Problem]:
-    """What sbatch or the shell would misread in a step's settings."""
+def problems(plan: Plan, step: Step) -> Iterator[Problem]:
+    """What sbatch or the shell would misread in a step's settings, and what of them does not go together."""
     given = step.options.get("slurm", {})
     for name, value in given.items():
         if name in OPTIONS:
@@ -193,10 +198,23 @@ def problems(step: Step) -> Iterator[Problem]:
     if step.resources.gpu and _has_gpu(given.get("gres")) and not _same_gpus(step, str(given["gres"])):
         message = f"@resources(gpu={step.resources.gpu}) and @slurm(gres={given['gres']!r}) ask for different GPUs"
         yield Problem("FC410", message, "say it in one place, or say the same in both")
+    yield from _too_many_hosts(plan, step)
     for name, value in step.env.items():
         if not _is_text(value):
             message = f"the environment variable {name} holds a character that no file can hold"
             yield Problem("FC409", message, "take the lone surrogate out of it")
+
+
+def _too_many_hosts(plan: Plan, step: Step) -> Iterator[Problem]:
+    """sbatch refuses a job that is to have more hosts than nodes."""
+    hosts = str(step.options.get("slurm", {}).get("nodelist") or "")
+    nodes = size_of(plan, step) if step.kind == "gang" else 1
+    if not hosts or nodes is None or hostlist.problem(hosts) or not hostlist.names_more_than(nodes, hosts):
+        return
+    has = "the one node of a step that is no gang" if step.kind != "gang" else f"the {nodes} nodes of the gang"
+    tip = f"name {'one' if nodes == 1 else f'at most {nodes}'}; exclude=... keeps a step off others, "
+    tip += "constraint=... on those of one kind"
+    yield Problem("FC410", f"@slurm(nodelist={hosts!r}) names more hosts than {has}", tip)
 
 
 def _tip(name: str) -> str:
@@ -269,15 +287,27 @@ def _extra_problems(extra: Any, step: Step) -> Iterator[Problem]:
         if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) < 2:
             tip = f"write {plain!r}" if re.fullmatch(r"[a-z][a-z0-9-]+", plain) else "take its long name without --"
             yield Problem("FC409", f"{at}: {name!r} is not the long name of an option of sbatch", tip)
-        elif name in _ELSEWHERE:
+        elif name in _ELSEWHERE and str(value) not in _SAID_HERE_ALONE.get(name, ()):
             yield Problem("FC410", f"{at}: flowc has a place of its own for --{name}", f"write {_ELSEWHERE[name]}")
         elif name in _OWN:
             yield Problem("FC410", f"{at}: flowc itself sees to --{name}", "leave it out")
-        elif name in ("mem-per-cpu", "mem-per-gpu") and step.resources.memory is not None:
-            message = f"{at}: @resources(memory=...) says how much memory a node gives"
-            yield Problem("FC410", message, "keep one of the two")
+        elif (other := _excluded(name, extra, step)) is not None:
+            yield Problem("FC410", f"{at}: {other} does not go together with it", "keep one of the two")
         else:
             yield from _extra_value(at, value)
+
+
+def _excluded(name: str, extra: Mapping[str, Any], step: Step) -> str | None:
+    """What else the step says and Slurm takes only one of (https://slurm.schedmd.com/sbatch.html)."""
+    if name in _MEMORY:
+        if step.resources.memory is not None:
+            return "@resources(memory=...)"
+        return next((f"--{other}" for other in _MEMORY[: _MEMORY.index(name)] if other in extra), None)
+    if name == "cpus-per-gpu" and cores(step) is not None:
+        return "@resources(cpu=...), which is --cpus-per-task,"
+    if name == "exclusive" and step.options.get("slurm", {}).get("exclusive"):
+        return "@slurm(exclusive=True)"
+    return None
 
 
 def _extra_value(at: str, value: Any) -> Iterator[Problem]:

@@ -211,7 +211,10 @@ def _directive_problems(plan: Plan, step: Step, found: dict[str, str | None]) ->
         ("nodes", _nodes(plan, step)),
     ):
         yield from says(name, left.pop(name, None), None if amount is None else str(amount))
+    further = step.options.get("slurm", {}).get("extra")
     for name, size in (("mem", step.resources.memory), ("tmp", step.resources.disk)):
+        if size is None and isinstance(further, dict) and name in further:
+            continue  # as the author wrote it
         value = left.pop(name, None)
         if (_mebibytes(value) if value is not None else None) != size:
             yield f"--{name} is {value!r}, and the flow says {size} MiB"

@@ -15,9 +15,10 @@ LARGEST_VARIABLE = 128 * 1024
 """Bytes of ``NAME=value`` with the zero at its end: what Linux passes to a program (execve(2), MAX_ARG_STRLEN)."""
 
 LONGEST_DEPENDENCY = 128 * 1024
-"""Bytes of ``--dependency`` that Slurm takes."""
+"""Bytes of ``--dependency``: what Slurm takes, and Linux no longer argument, with the zero at its end."""
 
-_ONE_DEPENDENCY = len("afterok:4294967295,")
+MOST_BEFORE = (LONGEST_DEPENDENCY - len("--dependency=aftercorr") - 1) // len(":4294967295")
+"""How many jobs one can wait for; the runtime counts as well."""
 
 _OURS = 64 * 1024
 """Bytes for everything in a script that is flowc's; far more than it takes."""
@@ -34,10 +35,8 @@ def size_problems(plan: Plan) -> Iterator[Diagnostic]:
                 )
                 yield Diagnostic("FC411", message, step.span, "put its value into a file, or into an artifact")
         branches = len(step.inputs) if step.joins is not None else 0
-        if branches * _ONE_DEPENDENCY > LONGEST_DEPENDENCY:
-            message = f"step {step.name!r} joins {branches} branches, and a job of Slurm's can wait for " + str(
-                LONGEST_DEPENDENCY // _ONE_DEPENDENCY
-            )
+        if branches > MOST_BEFORE:
+            message = f"step {step.name!r} joins {branches} branches, and a job of Slurm's can wait for {MOST_BEFORE}"
             yield Diagnostic("FC411", message, step.span, "make a foreach of them, or join them in groups")
         size = script_size(step)
         if size > LARGEST_SCRIPT:

@@ -199,7 +199,8 @@ TARGETS: tuple[Code, ...] = (
     entry(
         "FC410", "An option of sbatch that has its place elsewhere",
         """extra= is for options of sbatch that flowc knows nothing of. What another decorator says, or what flowc sets
-        itself to chain the jobs, cannot be said there once more.""",
+        itself to chain the jobs, cannot be said there once more. Nor can a step say two things of which Slurm takes
+        only one: more hosts in nodelist= than it has nodes, or other GPUs in gres= than in @resources.""",
         """
         @slurm(extra={"mem": "16G"})
         @step
@@ -216,7 +217,7 @@ TARGETS: tuple[Code, ...] = (
     entry(
         "FC411", "More text than a job can hold",
         """Slurm takes scripts of up to 4 MiB, and Linux starts no program with a variable of more than 128 KiB. On Argo
-        the variables of a step have 128 KiB together, and no object of Kubernetes, such as the flow's WorkflowTemplate,
+        the variables of a step have 112 KiB together, and no object of Kubernetes, such as the flow's WorkflowTemplate,
         more than 1 MiB.""",
         """
         @environment(vars={"TABLE": "0123456789abcdef" * 10_000})
@@ -338,5 +339,14 @@ TARGETS: tuple[Code, ...] = (
         once that is more than the 1 MiB that Kubernetes takes, unless its controller keeps the nodes in a database
         (nodeStatusOffLoad). How much the nodes take is estimated. A warning.""",
         "$ flowc compile flow.py --target argo", "$ flowc compile flow.py --target argo --code installed", "command",
+    ),
+    entry(
+        "FC420", "A file that the target's tasks do not find",
+        """Pods see the files that travel with the flow, those of their image and of what they mount. The default of an
+        IncludeFile has to be one of them: where it lies below the flow's folder, --package lets it travel. An absolute
+        path and a required IncludeFile are warnings: whoever starts a run names a path that the pods find, for no file
+        is sent to Argo with a run.""",
+        "$ flowc compile flow.py --target argo --package '!table.csv'",
+        "$ flowc compile flow.py --target argo --package table.csv", "command",
     ),
 )  # fmt: skip

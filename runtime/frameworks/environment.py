@@ -18,7 +18,7 @@ from .base import Site
 FIRST, LAST = 20000, 32000
 """Free ports are looked for below those that Linux gives to outgoing connections (ip(7), ip_local_port_range)."""
 
-_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 
 SHUTDOWN = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 """The variable that says how many seconds torch's processes have between SIGTERM and SIGKILL."""
@@ -39,7 +39,7 @@ def defaults(site: Site, processes: int = 1) -> dict[str, str]:
     interface = interface_of(gang.members[gang.rank].address) or route_to(gang.members[0].address)
     if interface is not None:
         # A host's own name is often that of its loopback, where no other host finds it.
-        wanted.update(dict.fromkeys(_INTERFACES, interface))
+        wanted.update(dict.fromkeys(INTERFACES, interface))
     wanted["OMP_NUM_THREADS"] = str(max(1, cores() // (len(neighbours(gang)) * max(1, processes))))
     grace = contract.seconds(contract.PREEMPT_GRACE)
     if grace is not None:

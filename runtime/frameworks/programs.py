@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Optional
+from functools import partial
+from typing import IO, Optional
 
 from ...dsl import FlowcError
 from ..gang.failure import signal_name
@@ -21,6 +22,10 @@ GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a program that is no longer wanted."""
 _LINGER = 2.0
 _LINES_TOLD = 20
+
+Taker = Callable[[bytes], None]
+"""Is given a program's output as it comes. It is no descriptor, which somebody would close in the end: whom the program
+left behind may go on to write, and that would then go to whatever has the descriptor's number next."""
 
 
 class ProgramFailed(FlowcError):
@@ -42,7 +47,7 @@ class ProgramFailed(FlowcError):
 
 
 class Program:
-    """A running program. Its output goes to this process's stdout and stderr, byte for byte.
+    """A running program, whose output is passed on byte for byte.
 
     It leads a process group of its own, so that all of it can be ended.
 
@@ -54,8 +59,8 @@ class Program:
         Its whole environment; this process's own if not given.
     cwd : str, optional
         Its folder.
-    out, err : int
-        Descriptors to which its output goes.
+    out, err : callable, optional
+        Takers of its output; else it goes to this process's stdout and stderr.
     on_interrupt : callable, optional
         How it is told to end where `wait` is interrupted; by default with SIGTERM.
 
@@ -70,8 +75,8 @@ class Program:
         argv: Sequence[str],
         env: Optional[Mapping[str, str]] = None,
         cwd: Optional[str] = None,
-        out: int = 1,
-        err: int = 2,
+        out: Optional[Taker] = None,
+        err: Optional[Taker] = None,
         on_interrupt: Optional[Callable[[], None]] = None,
     ) -> None:
         self.argv = list(argv)
@@ -86,9 +91,10 @@ class Program:
         self._lines = (LastLines(numbers), LastLines(numbers))
         self._threads = []
         pipes = (self._process.stdout, self._process.stderr)
-        for pipe, target, lines in zip(pipes, (out, err), self._lines):
+        takers = (out or partial(write_all, 1), err or partial(write_all, 2))
+        for pipe, take, lines in zip(pipes, takers, self._lines):
             assert pipe is not None
-            thread = threading.Thread(target=_pass_on, args=(pipe.fileno(), target, lines), daemon=True)
+            thread = threading.Thread(target=_pass_on, args=(pipe, take, lines), daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -235,14 +241,19 @@ def how_it_ended(returncode: int) -> str:
     return f"was killed by {signal_name(-returncode)}" if returncode < 0 else f"exited with code {returncode}"
 
 
-def _pass_on(source: int, target: int, lines: LastLines) -> None:
+def dropped(data: bytes) -> None:
+    """A taker of output that nobody wants; its last lines are kept all the same."""
+
+
+def _pass_on(pipe: IO[bytes], take: Taker, lines: LastLines) -> None:
+    # It is the pipe that is held here: its descriptor would be closed with the last of those who know the program.
     while True:
         try:
-            data = os.read(source, 1 << 16)
+            data = os.read(pipe.fileno(), 1 << 16)
         except OSError:
             return
         if not data:
             return
         lines.feed(data)
         with suppress(OSError):  # nobody reads it; the program must not stall for that
-            write_all(target, data)
+            take(data)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ..scratch import SHORT, scratch_folder
@@ -129,12 +130,12 @@ def _node_in(folder: str, site: Site, role: str, get_address: Callable[[], str])
     # 0: any free port. Nothing may be fixed, because other gangs, and other Rays, may share the host.
     words += ["--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
     words += ["--dashboard-agent-listen-port=0", *_resources(site)]
-    with programs.variables(values), open(os.devnull, "wb") as nowhere:
-        env, nothing = environment_of(site), nowhere.fileno()
-        program = Program(words, env, out=nothing, err=nothing)
+    with programs.variables(values):
+        start = partial(Program, words, environment_of(site), out=programs.dropped, err=programs.dropped)
+        program = start()
         try:
             _write(where, get_address())
-            program = _started(program, lambda: Program(words, env, out=nothing, err=nothing), folder, site.patience)
+            program = _started(program, start, folder, site.patience)
             with beside(program, _GRACE) as node:
                 yield node
         finally:

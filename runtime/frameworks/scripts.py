@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Optional, Union
 
 from ...dsl import FlowcError
@@ -15,15 +13,21 @@ from ..gang.output import write_all
 
 _KEPT = 4000
 
-
-_CONSEQUENCE = re.compile(
-    r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote"
+_LOST = re.compile(r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote")
+_OF_A_GROUP = re.compile(
+    r"(?i)gloo|(n|r|h|x|one)ccl|c10d|tensorpipe|torch\.distributed|by peer \["
+    r"|RuntimeError: (broken pipe|connection reset by peer)"
 )
+"""What the libraries by which processes of several nodes talk say of themselves: gloo names the other side's address in
+brackets, and torch's own store says nothing but the system's words, as no library for downloads does."""
 
 
 def is_consequence(text: str) -> bool:
-    """Whether a process said this because it lost another one. Which node notices its own process first is chance."""
-    return _CONSEQUENCE.search(text) is not None
+    """Whether a process said this because it lost another one. Which node notices its own process first is chance.
+
+    A connection to elsewhere, as for a download, may be lost in the same words.
+    """
+    return any(_LOST.search(line) and _OF_A_GROUP.search(line) for line in text.splitlines())
 
 
 def find_script(entrypoint: Union[str, os.PathLike[str]], source: str) -> str:
@@ -44,43 +48,36 @@ def find_script(entrypoint: Union[str, os.PathLike[str]], source: str) -> str:
 
 
 class Tail:
-    """A pipe that passes all on to a descriptor and keeps the last lines, more than a report shows.
+    """Passes a program's stderr on to this process's own and keeps the last lines, more than a report shows.
 
     Parameters
     ----------
-    target : int
-        Where the bytes go.
     notice : callable, optional
-        Called with each line as it comes, in a thread of its own.
+        Called with each line as it comes, in the thread that brings it.
     """
 
-    def __init__(self, target: int, notice: Callable[[str], None] = lambda line: None) -> None:
-        source, self.write_end = os.pipe()
+    def __init__(self, notice: Callable[[str], None] = lambda line: None) -> None:
         self._notice = notice
         self._lines: deque[str] = deque(maxlen=_KEPT)
-        self._thread = threading.Thread(target=self._pass_on, args=(source, target), daemon=True)
-        self._thread.start()
+        self._rest = b""
 
-    def close(self) -> list[str]:
-        """No more is to come; the lines."""
-        os.close(self.write_end)
-        self._thread.join(2.0)
-        return list(self._lines)
+    def take(self, data: bytes) -> None:
+        """Take output as it came."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        texts = list(map(_text, lines))
+        self._rest = rest[-_KEPT:]
+        self._lines.extend(texts)
+        for text in texts:
+            self._notice(text)
+        write_all(2, data)
 
-    def _pass_on(self, source: int, target: int) -> None:
-        rest = b""
-        while data := os.read(source, 1 << 16):
-            *lines, rest = (rest + data).split(b"\n")
-            texts = [line.decode("utf-8", "backslashreplace") for line in lines]
-            self._lines.extend(texts)
-            rest = rest[-_KEPT:]
-            for text in texts:
-                self._notice(text)
-            with suppress(OSError):  # nobody reads it
-                write_all(target, data)
-        if rest:
-            self._lines.append(rest.decode("utf-8", "backslashreplace"))
-        os.close(source)
+    def lines(self) -> list[str]:
+        """The lines so far; a last one without its newline counts."""
+        return [*self._lines, *([_text(self._rest)] if self._rest else [])]
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace")
 
 
 def first_error(lines: list[str], *, last_restart: bool = False) -> Optional[str]:

@@ -82,10 +82,9 @@ def sshd(site: Site) -> Iterator[str]:
     agent = os.path.join(folder, "flowc-ssh")
     _write(agent, ["#!/bin/sh", f'exec {shlex.join([_program("ssh"), "-F", os.path.join(folder, "config")])} "$@"'])
     os.chmod(agent, 0o700)
-    with _privilege_separation(), open(os.devnull, "wb") as nowhere:
-        nothing = nowhere.fileno()
+    with _privilege_separation():
         argv = [_program("sshd"), "-D", "-e", "-f", os.path.join(folder, "sshd_config")]
-        server = Program(argv, out=nothing, err=nothing)
+        server = Program(argv, out=programs.dropped, err=programs.dropped)
         try:
             wait_for_port(address, port, server, "sshd", site.patience)
             gang.barrier()

@@ -77,6 +77,8 @@ def own_store() -> Optional[str]:
     if fcntl is None:
         return None
     store = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if not os.path.isabs(store):
+        return None  # a user without an entry in the password file, and without HOME; or a mistake
     try:
         os.makedirs(store, exist_ok=True)
         for name in ("flowc", "torch-extensions", _key()):

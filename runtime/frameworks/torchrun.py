@@ -125,15 +125,13 @@ class Torch:
         # Without the dashes torchrun takes a script's --l for an abbreviation of one of its own options.
         command = [sys.executable, "-m", "torch.distributed.run", *options, "--", *program, *words]
         stragglers = _Stragglers()
-        errors = Tail(2, stragglers.notice) if self._ends_stragglers(given) else Tail(2)
-        try:
-            running = Program(command, env, err=errors.write_end)
-            stragglers.launcher = running.pid
-            code = running.wait()
-        finally:
-            lines = errors.close()
+        errors = Tail(stragglers.notice) if self._ends_stragglers(given) else Tail()
+        running = Program(command, env, err=errors.take)
+        stragglers.launcher = running.pid
+        code = running.wait()
         if code:
-            if is_consequence(first_error(lines) or ""):
+            lines = errors.lines()
+            if self._site.gang.size > 1 and is_consequence(first_error(lines) or ""):
                 time.sleep(_SETTLE)
             text = _failure(os.path.basename(script), code, lines, self._restarts(given) > 0)
             raise TorchrunFailed(text, code)
@@ -162,11 +160,15 @@ class Torch:
         return int(text) if text.isdigit() else 0
 
     def _is_elastic(self, given: list[str]) -> bool:
-        return self._restarts(given) > 0 or ":" in (option_value(given, *_NODES) or "") or has_option(given, *_BACKEND)
+        backend = option_value(given, *_BACKEND)
+        if backend is not None:
+            return backend != "static"
+        return self._restarts(given) > 0 or ":" in (option_value(given, *_NODES) or "")
 
     def _ends_stragglers(self, given: list[str]) -> bool:
         """Not where the user says how long they have, nor where torch ends all that are well to start them anew."""
-        return not (self._is_elastic(given) or has_option(given, *_SHUTDOWN) or environment.SHUTDOWN in os.environ)
+        starts_anew = self._is_elastic(given) or self._restarts(given) > 0
+        return not (starts_anew or has_option(given, *_SHUTDOWN) or environment.SHUTDOWN in os.environ)
 
     def _no_more_nodes(self, given: list[str]) -> list[str]:
         """What follows the user's own words: an elastic rendezvous need not wait for nodes that the gang has not."""

@@ -35,6 +35,8 @@ class Membership:
         Where the control rank should listen; None: on a port that every rank works out.
     source : str
         Who said so: ``local``, ``slurm``, ``batch`` or ``jobset``.
+    spare : str
+        An address of the control rank, for where nobody can resolve ``main``.
     """
 
     size: int
@@ -43,6 +45,7 @@ class Membership:
     attempt: int = 0
     port: Optional[int] = None
     source: str = "local"
+    spare: str = ""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -138,4 +141,5 @@ def _membership(claim: Claim, env: Mapping[str, str]) -> Membership:
         attempt=attempt or 0,
         port=port or None,
         source=claim.source,
+        spare="" if env.get(contract.GANG_MAIN) else claim.spare,
     )

@@ -152,6 +152,8 @@ class Approach:
         Called with the connection once the control has let this rank in.
     on_refused : callable
         Called with the reason if the control refuses this rank for good.
+    spare : str
+        An address that is tried while ``main`` cannot be resolved.
     """
 
     def __init__(
@@ -167,11 +169,13 @@ class Approach:
         on_member: Callable[[Channel], None],
         on_refused: Callable[[str], None],
         in_child: Callable[[], None],
+        spare: str = "",
     ) -> None:
         self._loop = loop
         self._token = token
         self._name = name
         self._main = main
+        self._spare = [spare] if _is_address(spare) else []
         self._ports = ports
         self._info = info
         self._handshake = handshake
@@ -295,13 +299,18 @@ class Approach:
         if answer.get("addresses"):
             self._resolved(answer["addresses"])
         else:
-            self.note(1, f"the name {self._main} cannot be resolved ({answer.get('error', 'no answer')})")
-            self._again()
+            self._not_resolved(answer.get("error", "no answer"))
 
     def _no_answer(self) -> None:
         self._end_resolver()
-        self.note(1, f"the name {self._main} cannot be resolved (no answer)")
-        self._again()
+        self._not_resolved("no answer")
+
+    def _not_resolved(self, why: str) -> None:
+        self.note(1, f"the name {self._main} cannot be resolved ({why})")
+        if self._spare:
+            self._resolved(self._spare)
+        else:
+            self._again()
 
     def _end_resolver(self) -> None:
         if self._resolver is not None:

@@ -38,6 +38,7 @@ class Worker(Supervisor):
             on_member=self._joined,
             on_refused=self._refused,
             in_child=self.in_child,
+            spare=membership.spare,
         )
         self.loop.after(self.limits.timeout, lambda: self._too_late(ports))
 

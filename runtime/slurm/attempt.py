@@ -223,10 +223,20 @@ class Attempt:
         if not self._is_srun():
             self._signal(signal.SIGTERM)
         elif self.job.gang:
-            # srun kills its tasks at SIGTERM; this one it hands on, and the ranks take it for what it means.
-            self._signal(signal.SIGUSR1)
+            self._ask_gang_to_end()
         else:
             self.job.commands.signal_steps(self.job.job, "TERM")
+
+    def _ask_gang_to_end(self) -> None:
+        from ..processes import signal_process
+        from . import control_rank
+
+        control = control_rank.find(os.environ.get("SLURM_JOB_ID", ""))
+        if control is not None:
+            signal_process(control, signal.SIGTERM)  # it tells the others
+        else:
+            # srun kills its tasks at SIGTERM. This one it hands on, to every process of every rank.
+            self._signal(signal.SIGUSR1)
 
     def _is_srun(self) -> bool:
         try:

@@ -11,7 +11,7 @@ arrives (by arrival). Which of the two is a property of the flow alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ..address import Address
@@ -27,6 +27,10 @@ later attempt went well; every task looks at the records of those before it anyw
 
 EACH = "aftercorr"
 """Task by task of two arrays. There is no such dependency that leaves it open how a task ended."""
+
+MOST_BEFORE = (128 * 1024 - len(f"--dependency={EACH}") - 1) // len(":4294967295")
+"""How many jobs and arrays one job can wait for: Slurm takes 128 KiB of dependencies, and Linux no longer argument,
+with the zero at its end (execve(2), MAX_ARG_STRLEN)."""
 
 
 class Entry(NamedTuple):
@@ -77,6 +81,14 @@ class Submission(NamedTuple):
         """Read `to_json`'s values back."""
         after = tuple((key, kind) for key, kind in data["after"])
         return cls(**{**data, "at": tuple(data["at"]), "after": after})
+
+
+def dependency(after: Iterable[tuple[str, str]]) -> str:
+    """Ids of jobs, each with the kind of dependency on it, as sbatch takes them: a kind is said once for all of its."""
+    kinds: dict[str, list[str]] = {}
+    for job, kind in after:
+        kinds.setdefault(kind, []).append(job)
+    return ",".join(":".join([kind, *jobs]) for kind, jobs in kinds.items())
 
 
 class Region(NamedTuple):

@@ -26,7 +26,7 @@ from .commands import (
 )
 from .journal import Journal, Settings
 from .naming import job_name
-from .regions import Entry, Region, Submission, arrivals, build, follow, is_dynamic
+from .regions import MOST_BEFORE, Entry, Region, Submission, arrivals, build, dependency, follow, is_dynamic
 
 _TASKS_OWN = frozenset(
     [
@@ -65,7 +65,7 @@ class _LeftToHolder(Exception):
 
 
 class TooManySplits(FlowcError):
-    """A foreach is wider than the run lets through."""
+    """A foreach is wider than the run lets through, or Slurm."""
 
 
 def task_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -264,7 +264,15 @@ class Submitter:
             def done(address: Address) -> bool:
                 return find_done(self.run, self.records, address) is not None
 
-        return build(self.outline, entries, self.parameters, self.settings.max_array, done)
+        region = build(self.outline, entries, self.parameters, self.settings.max_array, done)
+        for submission in region.submissions:
+            if len(submission.after) > MOST_BEFORE:
+                raise TooManySplits(
+                    f"step {submission.step} has to wait for {len(submission.after):,} job arrays of up to "
+                    f"{self.settings.max_array:,} tasks, and a job of Slurm's can wait for {MOST_BEFORE:,}: let arrays "
+                    f"have more tasks (FLOWC_SLURM_MAX_ARRAY, the cluster's MaxArraySize), or make the foreach narrower"
+                )
+        return region
 
     # One job ----------------------------------------------------------------------------------------------------------
 
@@ -355,9 +363,9 @@ class Submitter:
             f"--job-name={name}",
             f"--output={self.journal.log_path(name)}",
         ]
-        after = [f"{kind}:{jobs[key]}" for key, kind in submission.after if key in jobs]
+        after = [(jobs[key], kind) for key, kind in submission.after if key in jobs]
         if after:
-            arguments.append(f"--dependency={','.join(after)}")
+            arguments.append(f"--dependency={dependency(after)}")
         if submission.array is not None:
             arguments.append(f"--array={submission.array}")
         if submission.nodes is not None:

@@ -72,6 +72,35 @@ class GangFlow(FlowSpec):
     def end(self):
         pass
 """
+PRINT = """
+import time
+from flowc import FlowSpec, step
+class PrintFlow(FlowSpec):
+    @step
+    def start(self):
+        for number in range(15):
+            print("line", number, flush=True)
+            print("same", flush=True)
+            time.sleep(0.2)
+        print("no end", end="", flush=True)
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
+TABLE = """
+from flowc import FlowSpec, IncludeFile, Parameter, step
+class TableFlow(FlowSpec):
+    table = IncludeFile("table", default="table.csv")
+    note = Parameter("note", default="")
+    more = Parameter("more", default="x" * 10_000, help="h" * 1_000)
+    @step
+    def start(self):
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
 
 
 class Lab:
@@ -106,6 +135,7 @@ def lab(shared: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     shared.api.denied.clear()
     shared.api.absent.clear()
     shared.api.busy = 0
+    shared.api.log_ends.clear()
     shared.cluster.place.held_images.clear()
     shared.api.write_kubeconfig("a token of the lab")
 
@@ -381,6 +411,46 @@ def test_what_cannot_be_submitted(lab: Lab, deployed: str, flowc_: Flowc) -> Non
     assert not any(line.startswith("POST") for line in lab.api.seen)
 
 
+def test_files_and_long_values_are_not_sent_with_a_run(lab: Lab, flowc_: Flowc) -> None:
+    (lab.folder / "table.csv").write_text("a,b\n")
+    file = lab.file("table", TABLE)
+    assert flowc_("deploy", file)[0] == 0
+    Path("new.csv").write_text("c,d\n")
+    for name in ("./new.csv", str(lab.folder / "table.csv")):
+        code, _, said = flowc_("submit", file, "--table", name)
+        assert code == 2 and "parameter table is a file, and no file of this machine is sent to Argo" in said
+        assert "argo submit --from workflowtemplate/tableflow -p table=PATH" in said
+    # 98,289 bytes of JSON become the 131,072 of the longest variable, its name and end included; 11,146 are the rest.
+    for note, count in (("y" * 87_144, 87_144), ("<" * 15_000, 15_000), ("é" * 45_000, 90_000)):
+        code, _, said = flowc_("submit", file, "--note", note)
+        assert code == 2 and f"the longest value that was given is that of note, with {count} bytes" in said
+    assert not any(line.startswith("POST") and "workflows?" in line for line in lab.api.seen)
+    code, out, _ = flowc_("submit", file, "--note", "y" * 87_143, "--wait")
+    assert code == 0
+    record = lab.cluster.place.claim("flowc") / "TableFlow" / out.strip() / "run.json"
+    assert json.loads(record.read_text())["parameters"]["note"] == "y" * 87_143
+
+
+def test_a_datastore_that_the_flow_was_not_deployed_for(lab: Lab, flowc_: Flowc) -> None:
+    file = lab.file("stored", FAN.replace("FanFlow", "StoredFlow"))
+    assert flowc_("deploy", file, "--datastore", "pvc://flowc/there")[0] == 0
+    for other in ("s3://bucket/x", "pvc://flowc", "pvc://other/there"):
+        code, out, said = flowc_("submit", file, "--datastore", other)
+        assert code == 2 and not out
+        assert (
+            f"runs of storedflow keep their data in pvc://flowc/there, for which it was deployed, not in {other}"
+            in said
+        )
+    code, _, said = flowc_("submit", file, "--datastore", str(lab.folder))
+    assert code == 1 and "FC417" in said
+    code, out, said = flowc_("submit", file, "--datastore", "pvc://flowc/there/")
+    assert code == 0 and flowc_("cancel", out.strip(), "--force")[0] == 0
+    # A folder is where the records can be read from here.
+    store = lab.cluster.place.claim("flowc") / "there"
+    code, _, said = flowc_("submit", file, "--datastore", str(store), "--bad", "0", "--wait")
+    assert code == 1 and "is only read from here" in said and "work/0 failed" in said
+
+
 def test_a_run_that_fails(lab: Lab, deployed: str, flowc_: Flowc, tmp_path: Path) -> None:
     changed = tmp_path / "fan.py"
     changed.write_text(FAN + "\n# changed\n")
@@ -499,6 +569,21 @@ def test_following_ends_with_the_run(lab: Lab, flowc_: Flowc, capfd: pytest.Capt
     assert code == 0 and {"train/0 | rank 0 is here", "train/1 | rank 1 is here"} <= set(out.splitlines())
     code, _, said = flowc_("status", name)
     assert code == 130 and "the run was interrupted: Stopped with strategy 'Stop'" in said
+
+
+def test_logs_are_followed_through_answers_that_end_too_early(
+    lab: Lab, flowc_: Flowc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowc.backends.argo.cluster.errors._PAUSES", (0.1, 0.2))
+    monkeypatch.setattr("flowc.backends.argo.cluster.logs._PERIOD", 0.2)
+    file = lab.file("prints", PRINT)
+    assert flowc_("deploy", file)[0] == 0
+    name = flowc_("submit", file)[1].strip()
+    lab.api.log_ends += ["busy", "closed", "broken", "closed", "busy", "broken"]
+    code, out, _ = flowc_("logs", f"{name}/start", "--follow")
+    assert code == 0 and lab.api.log_ends == []
+    lines = [line for number in range(15) for line in (f"line {number}", "same")]
+    assert [line.removeprefix("start | ") for line in out.splitlines()] == [*lines, "no end"]
 
 
 def test_the_hint_after_an_interruption_names_the_flow_s_namespace(capsys: pytest.CaptureFixture[str]) -> None:

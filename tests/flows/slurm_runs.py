@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flow_slurm import Slurm
-from flow_target import until
+from flow_target import RunView, until
 
 HEAD = """
 import os, sys, time
@@ -65,6 +66,72 @@ if __name__ == "__main__":
     GangFlow()
 """
 
+ASKED = """
+class AskedFlow(FlowSpec):
+    folder = Parameter("folder", default="")
+    seconds = Parameter("seconds", default=10)
+    takes = Parameter("takes", default=0)
+
+    @step
+    def start(self):
+        self.size = 3
+        self.next(self.train, num_parallel=self.size)
+
+    @retry(times=2, minutes_between_retries=0)
+    @checkpoint
+    LIMIT
+    @parallel
+    @step
+    def train(self):
+        at = os.path.join(current.checkpoint.directory, "at")
+        self.began_at = done = int(open(at).read()) if current.checkpoint.is_loaded else 0
+        try:
+            while done < self.seconds:
+                time.sleep(1)
+                done += 1
+                if self.index == 0:
+                    open(os.path.join(self.folder, "at-%d" % done), "w").close()
+        except SystemExit:
+            # Only who is asked to end saves, and needs a while for it.
+            time.sleep(self.takes)
+            with open(at, "w") as file:
+                file.write(str(done))
+            current.checkpoint.save()
+            with open(os.path.join(self.folder, "saved-%d-%d" % (self.index, current.retry_count)), "w") as file:
+                file.write(str(done))
+            raise
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.began_at = [i.began_at for i in inputs]
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    AskedFlow()
+"""
+
+
+def assert_saved_when_asked(view: RunView, folder: Path, *, outlived: bool = True) -> None:
+    """Every rank of ``ASKED`` was asked to end, saved then, and went on from that and from nothing else. ``outlived``
+    says that the job's own supervisor was left to note what became of the attempt.
+    """
+    *_, asked, last = view.attempts("train/0")
+    saved = [int((folder / f"saved-{rank}-{asked}").read_text()) for rank in range(3)]
+    assert min(saved) >= 1 and view.artifact("join", "began_at") == saved
+    assert not list(folder.glob(f"saved-*-{last}"))
+    for rank in range(3):
+        report = json.loads((view.folder / "train" / str(rank) / str(asked) / "gang.json").read_text())
+        assert report["kind"] == "preempted", report
+    journal = view.folder / "slurm" / "attempts" / f"train._.{asked}.json"
+    assert journal.exists() == outlived
+    assert not outlived or json.loads(journal.read_text()) == {"ended": "preempted"}
+
 
 def write(target: Slurm, text: str) -> Path:
     file = target.folder / "flow.py"
@@ -72,9 +139,9 @@ def write(target: Slurm, text: str) -> Path:
     return file
 
 
-def submitted(target: Slurm, file: Path, *options: str) -> str:
+def submitted(target: Slurm, file: Path, *options: str, env: Mapping[str, str] | None = None) -> str:
     """Submit a flow and give the run's id at once."""
-    done = target.command("submit", str(file), "--target", "slurm", "--datastore", str(target.root), *options)
+    done = target.command("submit", str(file), "--target", "slurm", "--datastore", str(target.root), *options, env=env)
     assert done.returncode == 0, done.said
     return done.stdout.strip()
 

@@ -58,6 +58,19 @@ def require(row: Row) -> None:
             pytest.skip(f"@{row.decorator} needs {module}, which is not installed")
 
 
+def mpich() -> Path:
+    """The folder of the programs of MPICH, which is not this environment's MPI; skips where it is not installed."""
+    folder = Path(sys.prefix) / "mpich" / "bin"
+    if not (folder / "mpicc").exists():
+        pytest.skip("MPICH is not installed beside the frameworks")
+    return folder
+
+
+def path_with_mpich(path: str) -> str:
+    """A PATH on which its programs come before this environment's."""
+    return os.pathsep.join([str(mpich()), os.path.dirname(sys.executable), path])
+
+
 def ways_to_write(secret: bytes) -> list[bytes]:
     """A secret as it is, and as texts."""
     return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"="), repr(secret).encode()]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +125,47 @@ def test_free_ports_are_free_and_held_until_all_have_theirs() -> None:
         pass
 
 
-def test_the_ranks_agree_on_ports() -> None:
-    gang = OneHost(0, *HERE)
-    first, second = environment.agreed_ports(gang)  # type: ignore[arg-type]
-    assert first == second
-    assert environment.taken("127.0.0.1", environment.agreed_port(gang)) is None  # type: ignore[arg-type]
+class Together(OneHost):
+    """A rank of a gang whose ranks are threads."""
+
+    said: dict[int, Any]
+    met: threading.Barrier
+
+    def allgather(self, value: Any) -> list[Any]:
+        self.said[self.rank] = value
+        self.met.wait(10)
+        everything = [self.said[rank] for rank in range(self.size)]
+        self.met.wait(10)
+        return everything
+
+    def broadcast(self, value: Any = None) -> Any:
+        return self.allgather(value)[0]
+
+    def barrier(self) -> None:
+        self.met.wait(10)
+
+
+def test_the_ranks_agree_on_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 3
+    gangs: list[Any] = [
+        Together(rank, *(Member(each, "here", "127.0.0.1") for each in range(count))) for rank in range(count)
+    ]
+    shared: Any = {"said": {}, "met": threading.Barrier(count)}
+    for gang in gangs:
+        vars(gang).update(shared)
+    # All ranks happen to look for a port at the same places.
+    places, own = random.Random(os.getpid()).randbytes(4000), threading.local()
+
+    def urandom(size: int) -> bytes:
+        own.at = getattr(own, "at", 0) + size
+        return places[own.at - size : own.at]
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    with ThreadPoolExecutor(count) as ranks:
+        lists = list(ranks.map(environment.agreed_ports, gangs))
+        assert lists == [lists[0]] * count and len(set(lists[0])) == count, lists
+        first, *others = ranks.map(environment.agreed_port, gangs)
+    assert others == [first] * (count - 1) and environment.taken("127.0.0.1", first) is None
 
 
 def test_the_cores_are_those_that_this_process_may_use() -> None:

@@ -6,13 +6,14 @@ import os
 import random
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flowc.runtime.frameworks import exec_link
+from flowc.runtime.frameworks import exec_link, exec_service
 from flowc.runtime.frameworks.exec_agent_host import AgentHost
 from flowc.runtime.frameworks.exec_service import ExecService
 from flowc.runtime.frameworks.programs import ProgramFailed
@@ -122,8 +123,6 @@ def test_a_service_that_does_not_know_the_secret_is_told_nothing() -> None:
                 sock.sendall(heard[0].replace(b"hello", b"challenge"))
                 heard.append(sock.recv(4096))
 
-        import threading
-
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(WireError):
@@ -136,7 +135,7 @@ def test_a_service_that_does_not_know_the_secret_is_told_nothing() -> None:
 def test_noise_and_half_open_connections_do_not_stop_it(service: ExecService) -> None:
     noise = random.Random(7)
     sockets = []
-    for number in range(40):
+    for number in range(2 * (exec_service._STRANGERS + 10)):  # half of them are more than it keeps
         sock = socket.create_connection(("127.0.0.1", service.port))
         if number % 2:
             try:
@@ -147,6 +146,23 @@ def test_noise_and_half_open_connections_do_not_stop_it(service: ExecService) ->
         sockets.append(sock)  # the others say nothing
     assert order(service, ["echo", "well"], carry=True)[1] == b"well\n"
     for sock in sockets:
+        sock.close()
+    until(lambda: not service._strangers)
+
+
+def test_who_knows_the_secret_and_is_slow_is_not_sent_away_for_the_next_one(
+    service: ExecService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_service, "_STRANGERS", 3)
+    known = exec_link.connect("127.0.0.1", service.port, SECRET, 3)
+    until(lambda: not service._strangers)
+    oldest, *others = [socket.create_connection(("127.0.0.1", service.port), timeout=5) for _ in range(4)]
+    assert oldest.recv(1) == b""
+    until(lambda: len(service._strangers) == 3)
+    known.send({"t": "run", "argv": ["echo", "well"], "carry": True})
+    assert [frame.body for frame in known.frames() if frame.type == "out"] == [b"well\n"]
+    known.close()
+    for sock in (oldest, *others):
         sock.close()
 
 
@@ -185,6 +201,41 @@ def test_the_agent_does_what_ssh_would(agent: str, tmp_path: Path) -> None:
         assert run("node3", "cat", stdin=file).stdout == "in a file"
     done = run("elsewhere", "true", stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stderr) == (255, "flowc: elsewhere is no host of this gang\n")
+
+
+def test_much_may_come_and_go_through_the_agent_at_once(
+    agent: str, service: ExecService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = exec_link.connect
+
+    def small(sock: socket.socket) -> None:
+        # So that the two sides soon wait for each other, if they do.
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 14)
+
+    def narrow(*where: Any) -> exec_link.Link:
+        link = connect(*where)
+        small(link._sock)
+        return link
+
+    small(service._listener)
+    monkeypatch.setattr(exec_link, "connect", narrow)
+    much = random.Random(7).randbytes(2 << 20)
+    done = subprocess.run([agent, "node3", "cat"], input=much, capture_output=True, timeout=20)
+    assert done.returncode == 0 and done.stdout == much
+
+
+def test_the_agent_leaves_input_that_nobody_sends_to_whoever_comes_next(agent: str) -> None:
+    read, write = os.pipe()
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        assert subprocess.run([agent, "node3", "true"], stdin=read, timeout=20).returncode == 0
+    until(lambda: threading.active_count() <= threads)
+    until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+    os.write(write, b"for the next one")
+    assert os.read(read, 100) == b"for the next one"
+    os.close(read)
+    os.close(write)
 
 
 def test_a_killed_agent_takes_its_command_along(agent: str, service: ExecService) -> None:

@@ -12,7 +12,7 @@ from flowc.runtime.frameworks import sshd
 from flowc.runtime.frameworks.base import FrameworkMissing
 from framework_rows import Row
 from framework_rows_control import MPI
-from frameworks_lab import HEAVY, GangLab, require
+from frameworks_lab import HEAVY, GangLab, path_with_mpich, require
 from hosts_gangs import HostsGang
 from hosts_lab import HostsLab, require_lab
 
@@ -74,8 +74,12 @@ def test_a_rank_that_died_is_named_however_late_that_is_told(tmp_path: Path) -> 
     assert (told["address"], told["rank"], told["signal"]) == ("work/1", 1, "SIGKILL"), told
 
 
-def test_a_c_program_is_compiled_copied_and_run_on_every_host() -> None:
+@pytest.mark.parametrize("other", ["", "mpich"])
+def test_a_c_program_is_compiled_copied_and_run_on_every_host(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Open MPI's mpirun, and with Hydra, which is also the kind of Intel's."""
     require_lab()
+    if other:
+        monkeypatch.setenv("PATH", path_with_mpich(os.environ["PATH"]))
     body = r"""
     with open("/tmp/name.c", "w") as file:
         file.write('''

@@ -141,6 +141,35 @@ def test_a_rank_that_is_asked_to_end_may_checkpoint_and_does_not_use_up_a_retry(
     lab.assert_clean(said)
 
 
+def test_a_scheduler_that_signals_every_process_of_a_rank_does_not_cut_its_saving_short(tmp_path: Path) -> None:
+    lab = gang(
+        tmp_path,
+        """
+        import subprocess
+        if current.retry_count == 0:
+            current.parallel.barrier()
+            # As Slurm and systemd may do it: the step is signalled, and so is its supervisor, which signals it, too.
+            words = ["sh", "-c", f"kill {os.getpid()}; sleep 0.3; kill {os.getppid()}"]
+            subprocess.Popen(words, start_new_session=True)
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(1)
+                ignored = subprocess.check_output(["grep", "SigIgn", "/proc/self/status"], text=True).split()[1]
+                open(self.file(f"saved-{rank}"), "w").write(ignored)
+        self.value = current.retry_count
+        """,
+        retry=True,
+    )
+    said = lab.run()
+    assert [lab.artifact(f"work/{rank}", "value") for rank in range(2)] == [1, 1]
+    assert "Preempted: rank" in said and "was asked to end by SIGTERM" in said, said
+    # What the step starts in order to save can be ended, too.
+    ignored = [int((tmp_path / f"saved-{rank}").read_text(), 16) for rank in range(2)]
+    assert not any(mask >> (signal.SIGTERM - 1) & 1 for mask in ignored)
+    lab.assert_clean(said)
+
+
 def test_a_rank_that_will_not_end_is_killed_within_the_stated_grace(tmp_path: Path) -> None:
     lab = gang(
         tmp_path,

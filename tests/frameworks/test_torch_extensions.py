@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import shutil
 from contextlib import ExitStack
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from flowc.runtime.frameworks import deepspeed, torch_extensions
@@ -110,6 +111,20 @@ def test_without_a_place_to_keep_them_they_are_compiled_each_time(
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/place")
     with attempt(tmp_path, "first") as where:
         compile_one(where["TORCH_EXTENSIONS_DIR"], "one")
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_who_has_no_home_keeps_nothing_in_the_current_folder(
+    relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache" if relative else "")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert torch_extensions.own_store() is None and list(tmp_path.iterdir()) == []
 
 
 # Without a compiler ---------------------------------------------------------------------------------------------------

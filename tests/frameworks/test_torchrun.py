@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
 import socket
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flowc.dsl import FlowcError
-from flowc.runtime.frameworks import scripts, torchrun
+from flowc.runtime.frameworks import programs, scripts, torchrun
 from flowc.runtime.frameworks.base import FrameworkMissing, Site
 from framework_rows import Row
 from frameworks_lab import HEAVY, GangLab, patient, require
@@ -43,6 +46,11 @@ def test_static_unless_restarts_or_elastic_nodes_are_asked_for(monkeypatch: pyte
     assert "--rdzv-backend=c10d" in elastic and "--rdzv-conf=is_host=1,last_call_timeout=30" in elastic
     assert not any(word.startswith("--nnodes") for word in elastic)
     assert torch_of()._rendezvous(["--standalone"]) == []
+    # Whoever asks for the static one by name means it: each node has to be told which one it is.
+    for given in (["--rdzv-backend=static"], ["--rdzv_backend", "static", "--max-restarts=2"]):
+        assert torch_of()._rendezvous(given) == static
+    own = torch_of()._rendezvous(["--rdzv-backend", "etcd-v2"])
+    assert "--rdzv-endpoint=127.0.0.1:23456" in own and not any("node-rank" in word for word in own)
     # The gang has two nodes: there is no third to wait for.
     assert torch_of()._no_more_nodes(["--nnodes", "1:3"]) == ["--nnodes=1:2"]
     assert [torch_of()._no_more_nodes(given) for given in ([], ["--nnodes=2"], ["--nnodes=1:2"])] == [[], [], []]
@@ -100,7 +108,7 @@ def test_each_process_of_torchrun_gets_its_share_of_the_cores(
     class Noted:
         pid = 0
 
-        def __init__(self, argv: list[str], env: dict[str, str], err: int) -> None:
+        def __init__(self, argv: list[str], env: dict[str, str], err: Any) -> None:
             started.append(env["OMP_NUM_THREADS"])
 
         def wait(self) -> int:
@@ -149,7 +157,8 @@ def test_what_the_user_says_about_the_time_to_end_holds(monkeypatch: pytest.Monk
     monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
     assert torch_of()._ends_stragglers([])
     # torch ends processes that are well when it starts all of them anew.
-    for given in (["--max-restarts=2"], ["--nnodes=1:2"], ["--shutdown-timeout", "9"]):
+    restarts = ["--max-restarts=2"], ["--nnodes=1:2"], ["--max-restarts=2", "--rdzv-backend=static"]
+    for given in (*restarts, ["--shutdown-timeout", "9"]):
         assert not torch_of()._ends_stragglers(given)
     monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "60")
     assert not torch_of()._ends_stragglers([])
@@ -217,6 +226,86 @@ KeyError: 'second'""".splitlines()
     assert scripts.first_error(["no traceback"]) is None
 
 
+LOST = [
+    "RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:2222",
+    "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:539] Read error [::1]:2222: "
+    "Connection reset by peer",
+    "torch.distributed.DistNetworkError: Broken pipe",
+    "[rank1]: RuntimeError: Connection reset by peer",
+    "torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:1970, "
+    "remote process exited or there was a network error, NCCL version 2.20.5",
+    "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+]
+ELSEWHERE = [
+    "ConnectionResetError: [Errno 104] Connection reset by peer",
+    "BrokenPipeError: [Errno 32] Broken pipe",
+    "urllib.error.URLError: <urlopen error [Errno 104] Connection reset by peer>",
+    "requests.exceptions.ConnectionError: ('Connection aborted.', BrokenPipeError(32, 'Broken pipe'))",
+    "subprocess.CalledProcessError: remote error: repository not found",
+]
+
+
+@pytest.mark.parametrize("error", LOST)
+def test_what_the_loss_of_another_process_looks_like(error: str) -> None:
+    assert scripts.is_consequence(error) and scripts.is_consequence(f"something before\n{error}\nsomething after")
+
+
+@pytest.mark.parametrize("error", ELSEWHERE)
+def test_a_connection_to_elsewhere_is_no_process_of_the_gang(error: str) -> None:
+    assert not scripts.is_consequence(f"[Gloo] Rank 0 is connected to 1 peer ranks.\n{error}\n")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error", "held"), [(2, LOST[0], True), (1, LOST[0], False), (2, ELSEWHERE[0], False)]
+)
+def test_only_a_report_that_another_node_may_have_to_make_first_is_held_back(
+    nodes: int, error: str, held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        pid = 0
+
+        def __init__(self, argv: list[str], env: dict[str, str], err: Any) -> None:
+            err(f"Traceback (most recent call last):\n  File 'train.py'\n{error}".encode())  # and no newline at its end
+
+        def wait(self) -> int:
+            return 1
+
+    slept: list[float] = []
+    (tmp_path / "train.py").touch()
+    monkeypatch.setattr(torchrun, "Program", Failing)
+    monkeypatch.setattr(torchrun, "time", SimpleNamespace(sleep=slept.append))
+    gang: Any = OneHost(0, *HERE[:nodes])
+    with pytest.raises(torchrun.TorchrunFailed) as failed:
+        torchrun.Torch(Site(gang, {}, "/nowhere")).run(tmp_path / "train.py")
+    assert error in str(failed.value) and bool(slept) == held
+
+
+def test_what_a_script_leaves_behind_touches_no_file_of_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def start(argv: list[str], env: dict[str, str], err: Any) -> programs.Program:
+        late = "(sleep 1; echo late >&2; sleep 0.3; echo later >&2)"
+        return programs.Program(["sh", "-c", f"echo at once >&2; {late} & exit 0"], env, err=err)
+
+    (tmp_path / "train.py").touch()
+    monkeypatch.setattr(torchrun, "Program", start)
+    monkeypatch.setattr(programs, "_LINGER", 0.3)
+    torch_of(0).run(tmp_path / "train.py")
+    gc.collect()  # nobody knows the program any more
+    # They have whatever numbers of descriptors are free now.
+    (tmp_path / "file").write_text("the step's own\n")
+    files = [(tmp_path / "file").open("r+b") for _ in range(30)]
+    said, until = "", time.monotonic() + 10
+    while "later\n" not in said and time.monotonic() < until:
+        time.sleep(0.05)
+        said += capfd.readouterr().err
+    assert said == "at once\nlate\nlater\n"
+    assert (tmp_path / "file").read_text() == "the step's own\n"
+    for file in files:
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 0
+        file.close()
+
+
 def test_a_script_is_looked_for_beside_the_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "beside.py").touch()
     monkeypatch.chdir("/")
@@ -244,7 +333,7 @@ ROW = Row(
     "torchrun",
     SAID.format(words=WORDS)
     + """
-    current.torch.run("say.py", **name("list"))
+    current.torch.run("say.py", **name("list"), torchrun_args={"rdzv_backend": "static"})
     current.torch.run("say.py", {"-v": True, "a_b": "it's", "no": None, "l": [1, 2]}, nproc_per_node=1)
     """
     + OLD_AND_RESTART

@@ -405,10 +405,12 @@ def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 FLOW = """
 import os, signal, sys, time
+from contextlib import nullcontext
+from functools import partial
 from flowc import FlowSpec, step
 from flowc.runtime.datastore import FileDatastore
 from flowc.runtime.runs import read_run
-from flowc.runtime.task import TaskRequest, run_task
+from flowc.runtime.task import Surroundings, TaskRequest, run_task
 from flowc.runtime.address import Address
 
 class F(FlowSpec):
@@ -425,18 +427,32 @@ class F(FlowSpec):
     def end(self):
         pass
 
+def fork_one_that_goes_on():
+    pid = os.fork()
+    if pid:
+        print("ended by", os.WTERMSIG(os.waitpid(pid, 0)[1]), flush=True)
+        return
+    say = str(os.getpid())
+    while True:
+        try:
+            print(say, flush=True)
+            time.sleep(30)
+        except BaseException:
+            say = "goes on"
+
 datastore = FileDatastore(sys.argv[1])
-sys.exit(run_task(F, read_run(datastore, "F", "1"), datastore, TaskRequest(Address("start"))))
+gang = Surroundings({}, partial(nullcontext, {})) if "gang" in sys.argv else None
+request = TaskRequest(Address("start"))
+sys.exit(run_task(F, read_run(datastore, "F", "1"), datastore, request, surroundings=gang))
 """
 
 
-def process(tmp_path: Path, body: str, after: str = "pass") -> subprocess.Popen[str]:
+def process(tmp_path: Path, body: str, after: str = "pass", *, gang: bool = False) -> subprocess.Popen[str]:
     Lab(tmp_path / "store", *one(lambda self: None))
     file = tmp_path / "one_task.py"
     file.write_text(FLOW.replace("BODY", body).replace("AFTER", after))
-    return subprocess.Popen(
-        [sys.executable, str(file), str(tmp_path / "store")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = [sys.executable, str(file), str(tmp_path / "store"), *(["gang"] if gang else [])]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_sigterm_runs_finally_blocks_and_leaves_no_record(tmp_path: Path) -> None:
@@ -456,6 +472,25 @@ def test_a_second_sigterm_ends_a_clean_up_that_hangs(tmp_path: Path) -> None:
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=10)
     assert child.returncode == -signal.SIGTERM
+
+
+def test_a_second_sigterm_does_not_end_the_clean_up_of_a_rank_of_a_gang(tmp_path: Path) -> None:
+    """Whose supervisor has the clock; what it has forked has no supervisor, and ends."""
+    after = "fork_one_that_goes_on(); print('saving', flush=True); time.sleep(1); print('saved', flush=True)"
+    child = process(tmp_path, "print('at it', flush=True); time.sleep(30)", after, gang=True)
+    assert child.stdout is not None and child.stdout.readline() == "at it\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.stdout.readline() == "finally\n"
+    forked = int(child.stdout.readline())
+    os.kill(forked, signal.SIGTERM)
+    assert child.stdout.readline() == "goes on\n"
+    os.kill(forked, signal.SIGTERM)
+    assert child.stdout.readline() == f"ended by {int(signal.SIGTERM)}\n"
+    assert child.stdout.readline() == "saving\n"
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=10)
+    assert (child.returncode, out, err) == (143, "saved\n", "")
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_a_crash_leaves_no_record(tmp_path: Path) -> None:

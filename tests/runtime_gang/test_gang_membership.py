@@ -36,6 +36,11 @@ JOBSET = {
         ({**LOCAL, "FLOWC_GANG_PORT": "0"}, Membership(4, 2, "10.0.0.1")),
         ({**LOCAL, "FLOWC_GANG_PORT": "23456", "FLOWC_ATTEMPT": "3"}, Membership(4, 2, "10.0.0.1", 3, 23456)),
         (SLURM, Membership(4, 2, "n1", source="slurm")),
+        ({**SLURM, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.9"}, Membership(4, 2, "n1", source="slurm", spare="10.0.0.9")),
+        (
+            {**SLURM, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.9", "FLOWC_GANG_MAIN": "n7"},
+            Membership(4, 2, "n7", source="slurm"),
+        ),
         ({**SLURM, "SLURM_RESTART_COUNT": "2"}, Membership(4, 2, "n1", 2, source="slurm")),
         (
             {**SLURM, "SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_NODELIST": "n[3-4]"},

@@ -130,7 +130,8 @@ class InMemory(Commands):
                 (kind, id_)
                 for part in options.get("dependency", "").split(",")
                 if part
-                for kind, id_ in [part.split(":")]
+                for kind, *ids in [part.split(":")]
+                for id_ in ids
             ]
             if any(id_ in self.forgotten for _, id_ in after):
                 raise SlurmError("Job dependency problem")

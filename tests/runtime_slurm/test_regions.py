@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,19 @@ from flowc.runtime.address import Address
 from flowc.runtime.outline import Outline
 from flowc.runtime.record import Next
 from flowc.runtime.slurm.naming import job_name, prefix_of
-from flowc.runtime.slurm.regions import Entry, _parts, _ranges, arrivals, build, by_dependency, follow
+from flowc.runtime.slurm.regions import (
+    AFTER,
+    EACH,
+    MOST_BEFORE,
+    Entry,
+    _parts,
+    _ranges,
+    arrivals,
+    build,
+    by_dependency,
+    dependency,
+    follow,
+)
 
 
 @pytest.fixture
@@ -160,3 +173,15 @@ def test_the_tasks_that_are_left_of_a_wide_array_are_named_in_texts_that_slurm_t
     assert [position for part in parts for position in part] == left
     assert all(len(_ranges(part, 1000)) <= 4000 for part in parts) and len(parts) > 5
     assert list(_parts(list(range(20000)), 0)) == [list(range(20000))]
+
+
+def test_a_kind_of_dependency_is_said_once_for_all_jobs() -> None:
+    assert dependency([("1", AFTER), ("2", EACH), ("3", AFTER)]) == "afterany:1:3,aftercorr:2"
+
+
+def test_the_most_jobs_that_one_can_wait_for_fit_into_an_argument() -> None:
+    most = "--dependency=" + dependency([("4294967295", EACH)] * MOST_BEFORE)
+    assert len(most) < 128 * 1024 <= len(most + ":4294967295") + 1
+    subprocess.run(["true", most], check=True)
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["true", most + ":4294967295"], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -224,38 +223,19 @@ def test_a_controller_that_is_away_is_waited_for(sleeping: tuple[Slurm, str], sl
     assert len(list(target.root.glob(f"*/{run}/work/*/*/record.json"))) == 2
 
 
-def test_a_task_whose_parent_slurm_has_forgotten_looks_for_itself(sleeping: tuple[Slurm, str]) -> None:
-    target, run = sleeping
-    folder = next(target.root.glob(f"*/{run}"))
-    settings = json.loads((folder / "slurm" / "run.json").read_text())
-    environment = {
-        **target.cluster.env,
-        "FLOWC_PYTHON": sys.executable,
-        "FLOWC_DATASTORE": str(target.root),
-        "FLOWC_FLOW_NAME": "SleepFlow",
-        "FLOWC_RUN_ID": run,
-        "FLOWC_CODE": settings["code"],
-        "FLOWC_FLOW_FILE": settings["code"] + "/flow/flow.py",
-        "FLOWC_SLURM_INDEX": "",
-        "PYTHONPATH": settings["code"],
-    }
-    # Slurm counts a dependency on a job that it does not know as met.
-    words = ["sbatch", "--dependency=afterok:987654", "--output=/dev/null", settings["code"] + "/steps/join.sbatch"]
-    done = target.cluster.run(words, environment)
-    assert done.returncode == 0, done.stderr
-    found = ended(target, "SleepFlow", run, 40)
-    assert found["failure"]["type"] == "ContractError"
-    assert "no record says that start is done" in found["failure"]["message"]
-    until(lambda: not queue(target), 15, "jobs are left in the queue")
-
-
 def test_a_job_that_dies_without_a_word_is_found_out(sleeping: tuple[Slurm, str], slurm: Any) -> None:
     target, run = sleeping
     node = slurm.wait_state(job_of(target, run, "start._"), "RUNNING").nodes
     index = next(i for i, each in enumerate(slurm.nodes) if each.name in node)
     slurm.kill_node(index)
     slurm.run(["scontrol", "update", f"nodename={slurm.nodes[index].name}", "state=down", "reason=off"])
-    found = ended(target, "SleepFlow", run, 60)
+    # The run says that it is running, and nobody asks with flowc status.
+    words = ("show", f"SleepFlow/{run}", "--json", "--datastore", str(target.root))
+    found = until(
+        lambda: (s := json.loads(target.command(*words).stdout))["state"] != "running" and s,
+        60,
+        "it is never found out",
+    )
     assert (found["state"], found["failure"]["type"]) == ("failed", "JobLost")
     assert "NODE_FAIL" in found["failure"]["message"]
     runs = target.command("runs", "--datastore", str(target.root))

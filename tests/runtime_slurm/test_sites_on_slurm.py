@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flow_slurm import Slurm
 from flow_target import RunView, until
-from slurm_runs import GANG, ended, ended_in_a_hurry, job_of, submitted, write
+from slurm_runs import ASKED, assert_saved_when_asked, ended, ended_in_a_hurry, job_of, submitted, write
 from test_runs_on_slurm import FAN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -32,18 +32,22 @@ def preempt(slurm: Any) -> None:
     slurm.finish(slurm.sbatch("--partition=other", "--nodes=4", "--exclusive", "--wrap", "true"))
 
 
-@pytest.mark.parametrize("grace", [0, 20])
-def test_a_gang_that_slurm_preempts_goes_on_from_its_checkpoint(grace: int, on_slurm: Slurm, slurm: Any) -> None:
-    file = write(on_slurm, GANG.replace("LIMIT", "00:10:00"))
+# Slurm kills those without a grace time after KillWait, which is 2 s here, but not before 5 s.
+@pytest.mark.parametrize(("grace", "takes"), [(0, 1), (20, 8)])
+def test_a_gang_that_slurm_preempts_goes_on_from_its_checkpoint(
+    grace: int, takes: int, on_slurm: Slurm, slurm: Any
+) -> None:
+    file = write(on_slurm, ASKED.replace("LIMIT", '@slurm(time="00:10:00")'))
+    options = ("--folder", str(on_slurm.folder), "--seconds", "6", "--takes", str(takes))
     with preempting(slurm, grace):
-        run = submitted(on_slurm, file, "--folder", str(on_slurm.folder), "--seconds", "6")
+        run = submitted(on_slurm, file, *options)
         until((on_slurm.folder / "at-3").exists, 60, "the gang never came that far")
         job = job_of(on_slurm, run, "train._")
         preempt(slurm)
         assert slurm.details(job)["Restarts"] == "1"
-        assert ended_in_a_hurry(on_slurm, run, job)["state"] == "done"
-    view = RunView("GangFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
-    assert view.artifact("join", "began_at") >= 2
+        assert ended_in_a_hurry(on_slurm, run, job, "AskedFlow")["state"] == "done"
+    view = RunView("AskedFlow", run, on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    assert_saved_when_asked(view, on_slurm.folder, outlived=grace > 0)
     assert view.attempts("train/0") == [0, 1]
     (log,) = (view.folder / "slurm" / "logs").glob("*train*")
     assert "preempt" in log.read_text()

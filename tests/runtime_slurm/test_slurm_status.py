@@ -13,9 +13,10 @@ from flowc.compiler import compile_flow
 from flowc.runtime.address import Address
 from flowc.runtime.datastore import open_datastore
 from flowc.runtime.runs import FAILED, RUNNING, RunStatus, create_run, write_status
-from flowc.runtime.slurm.commands import Cluster, Commands, LiveJob
+from flowc.runtime.slurm import status as slurm_status
+from flowc.runtime.slurm.commands import Cluster, Commands, ControllerAway, LiveJob, SlurmError
 from flowc.runtime.slurm.journal import Journal, Settings
-from flowc.runtime.slurm.status import JobsUnseen, cancel, look
+from flowc.runtime.slurm.status import JobsUnseen, cancel, glance, look
 
 FLOW = """
 from flowc import FlowSpec, step
@@ -103,6 +104,30 @@ def test_a_lost_job_that_wrote_nothing_may_not_have_seen_the_folder(journal: Jou
     output = str(tmp_path / "job.out")
     lost = {"JobState": "FAILED", "EndTime": "2024-01-01T00:00:02", "NodeList": "n2", "StdOut": output}
     assert f"its output {output} was never begun" in str(state(journal, lost).failure)
+
+
+def test_a_glance_finds_a_lost_run_and_does_not_wait_for_slurm(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.set_job("start._", "7", "F.1-a.start")
+    lost = {"JobState": "NODE_FAIL", "EndTime": "2024-01-01T00:00:02", "NodeList": "n2"}
+    queue = Queue([lost])
+
+    def commands(patience: float) -> Queue:
+        assert patience == 0
+        return queue
+
+    monkeypatch.setattr(slurm_status, "Commands", commands)
+    for error in (ControllerAway("away"), SlurmError("squeue failed")):
+
+        def live(user: str, prefix: str, error: SlurmError = error) -> list[LiveJob]:
+            raise error
+
+        monkeypatch.setattr(queue, "live", live)
+        assert glance(journal.datastore, journal.run).state == RUNNING
+    monkeypatch.undo()
+    monkeypatch.setattr(slurm_status, "Commands", commands)
+    assert "NODE_FAIL" in str(glance(journal.datastore, journal.run).failure)
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,9 @@ class StaticFlow(FlowSpec):
     @step
     def start(self):
         wait_for(os.path.join(self.folder, "go"), 100)
+        if os.path.exists(os.path.join(self.folder, "die")):
+            os.kill(os.getppid(), 9)  # the job's supervisor, which is its script
+            time.sleep(60)
         self.next(self.left, self.right)
 
     @step
@@ -339,6 +342,32 @@ def test_a_static_flow_is_submitted_at_once_and_dies_with_its_first_job(on_slurm
     slurm.run(["scontrol", "update", f"nodename={slurm.nodes[index].name}", "state=down", "reason=off"])
     until(lambda: not queue(on_slurm), 60, "jobs wait for what will never be")
     assert ended(on_slurm, "StaticFlow", run, 60)["failure"]["type"] == "JobLost"
+
+
+def test_a_task_whose_parent_slurm_has_forgotten_looks_for_itself(on_slurm: Slurm, slurm: Any) -> None:
+    """Slurm takes a dependency on a job that it does not know for met, however the job ended."""
+    file = write(on_slurm, STATIC)
+    runs, parents, children = [], [], []
+    with slurm.changed(MinJobAge=2):
+        for name in ("good", "lost"):
+            (on_slurm.folder / name).mkdir()
+            runs.append(submitted(on_slurm, file, "--folder", str(on_slurm.folder / name)))
+            parents.append(job_of(on_slurm, runs[-1], "start._"))
+            children += [job_of(on_slurm, runs[-1], key) for key in ("left._", "right._")]
+        slurm.run(["scontrol", "hold", *children], check=True)
+        (on_slurm.folder / "lost" / "die").touch()
+        for name in ("good", "lost"):
+            (on_slurm.folder / name / "go").touch()
+        for parent in parents:
+            until(lambda job=parent: slurm.run(["scontrol", "show", "job", job]).returncode, 60, "it is not forgotten")
+        slurm.run(["scontrol", "release", *children], check=True)
+        good, lost = (ended(on_slurm, "StaticFlow", run) for run in runs)
+    assert good["state"] == "done"
+    assert (lost["state"], lost["failure"]["type"]) == ("failed", "ContractError")
+    assert "no record says that start is done" in lost["failure"]["message"]
+    view = RunView("StaticFlow", runs[1], on_slurm.root, None, on_slurm, file)  # type: ignore[arg-type]
+    assert view.started() == {"start"}
+    until(lambda: not queue(on_slurm), 15, "jobs are left in the queue")
 
 
 HELD = """
@@ -402,7 +431,7 @@ def test_a_task_of_an_array_that_is_cancelled_ends_the_run(how: list[str], on_sl
 def test_a_controller_that_crashes_and_a_submission_meanwhile(on_slurm: Slurm, slurm: Any) -> None:
     """flowc submit waits for a controller that is not there; jobs go on without one."""
     file = write(on_slurm, PARAMETERS)
-    slurm.stop_controller()
+    slurm.stop_controller(crash=True)
     try:
         said: list[Any] = []
         words = ["submit", str(file), "--target", "slurm", "--wait", "--datastore", str(on_slurm.root), "--word", "x"]

@@ -18,7 +18,8 @@ from flowc.runtime.outline import Outline
 from flowc.runtime.record import Next
 from flowc.runtime.slurm.commands import SlurmError
 from flowc.runtime.slurm.launch import take_over
-from flowc.runtime.slurm.submission import RunOver, Submitter, find_done, task_environment
+from flowc.runtime.slurm.regions import MOST_BEFORE
+from flowc.runtime.slurm.submission import RunOver, Submitter, TooManySplits, find_done, task_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_plans import Lowering, Model, next_of, random_blocks
@@ -196,6 +197,16 @@ def test_a_fan_out_wider_than_an_array_becomes_several(tmp_path: Path) -> None:
     join = next(job for job in commands.jobs.values() if job.step == "join")
     assert [kind for kind, _ in join.after] == ["afterany"] * 3
     assert len(run.ran) == 1 + 12 + 12 + 2
+
+
+def test_a_fan_out_in_more_arrays_than_a_job_can_wait_for_is_not_begun(tmp_path: Path) -> None:
+    _, plan = wide()
+    commands = InMemory(max_array_size=2)
+    run = Simulation(tmp_path, plan, lambda address: Next("foreach", ("x",), 2 * MOST_BEFORE + 1), commands)
+    run.submit()
+    with pytest.raises(TooManySplits, match="step join has to wait for 11,914 job arrays of up to 2 tasks"):
+        run.go()
+    assert [job.step for job in commands.jobs.values()] == ["start"]
 
 
 @pytest.mark.slow

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from flow_checks import assert_clear, assert_no_flowc_frames
 from flow_small import fanned, small
-from flow_target import Local, RunView
+from flow_target import Local, RunView, Target
 
 pytestmark = pytest.mark.slow
 
 WriteFlow = Callable[..., Path]
 
 
-def failed(target: Local, file: Path) -> RunView:
+def failed(target: Target, file: Path) -> RunView:
     run = target.run(file, expect="failed")
     assert_no_flowc_frames(run.finished.said)
     return run
@@ -74,7 +74,7 @@ def test_an_error_of_the_graph_is_shown_with_its_line(target: Local, write_flow:
     ("value", "said"),
     [("5", "int"), ("None", "None"), ("lambda: 1", "function")],
 )
-def test_foreach_over_what_cannot_be_gone_over(value: str, said: str, target: Local, write_flow: WriteFlow) -> None:
+def test_foreach_over_what_cannot_be_gone_over(value: str, said: str, target: Target, write_flow: WriteFlow) -> None:
     text = fanned(f"self.things = {value}")
     run = failed(target, write_flow(text))
     assert run.status["failure"]["address"] == "start"
@@ -90,21 +90,21 @@ def test_foreach_over_what_cannot_be_gone_over(value: str, said: str, target: Lo
         "(n for n in [1])",
     ],
 )
-def test_an_artifact_that_does_not_pickle_is_named(value: str, target: Local, write_flow: WriteFlow) -> None:
+def test_an_artifact_that_does_not_pickle_is_named(value: str, target: Target, write_flow: WriteFlow) -> None:
     run = failed(target, write_flow(small(f"self.fine = 1; self.odd_one = {value}")))
     assert run.status["failure"]["address"] == "start"
     assert "odd_one" in run.status["failure"]["message"]
     assert "odd_one" in run.finished.said
 
 
-def test_a_missing_artifact_with_its_nearest_name(target: Local, write_flow: WriteFlow) -> None:
+def test_a_missing_artifact_with_its_nearest_name(target: Target, write_flow: WriteFlow) -> None:
     run = failed(target, write_flow(small(middle="print(self.nubmer)")))
     failure = run.status["failure"]
     assert failure["address"] == "middle"
     assert "'nubmer'" in failure["message"] and "number" in failure["message"].replace("nubmer", "")
 
 
-def test_the_authors_traceback_is_the_authors(target: Local, write_flow: WriteFlow) -> None:
+def test_the_authors_traceback_is_the_authors(target: Target, write_flow: WriteFlow) -> None:
     text = small(middle="deep(3)").replace(
         "class SmallFlow", "def deep(n):\n    return deep(n - 1) if n else {}['nothing here']\n\nclass SmallFlow"
     )
@@ -116,7 +116,7 @@ def test_the_authors_traceback_is_the_authors(target: Local, write_flow: WriteFl
     assert trace.index("in middle") < trace.index("in deep")
 
 
-def test_a_chained_exception_keeps_both_parts(target: Local, write_flow: WriteFlow) -> None:
+def test_a_chained_exception_keeps_both_parts(target: Target, write_flow: WriteFlow) -> None:
     text = small(
         "try:\n            1 / 0\n        except ZeroDivisionError as e:\n            raise KeyError('x') from e"
     )
@@ -136,7 +136,7 @@ def test_a_chained_exception_keeps_both_parts(target: Local, write_flow: WriteFl
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     ],
 )
-def test_odd_ends_of_a_step(statement: str, said: str, target: Local, write_flow: WriteFlow) -> None:
+def test_odd_ends_of_a_step(statement: str, said: str, target: Target, write_flow: WriteFlow) -> None:
     text = small(middle=statement)
     if "twice" in said:  # the graph is fine, only a run can tell
         text = text.replace("MIDDLE", "").replace(statement, "go = self.next; go(self.end)")
@@ -145,11 +145,11 @@ def test_odd_ends_of_a_step(statement: str, said: str, target: Local, write_flow
     assert said in run.finished.said
 
 
-def test_text_that_no_encoding_has_can_be_printed(target: Local, write_flow: WriteFlow) -> None:
+def test_text_that_no_encoding_has_can_be_printed(target: Target, write_flow: WriteFlow) -> None:
     assert target.run(write_flow(small(middle="print('\\udcff')"))).log("middle", "stdout") == "\\udcff\n"
 
 
-def test_a_switch_with_an_unknown_case(target: Local, write_flow: WriteFlow) -> None:
+def test_a_switch_with_an_unknown_case(target: Target, write_flow: WriteFlow) -> None:
     text = small("self.way = 'lfet'").replace(
         "self.next(self.middle)", "self.next({'left': self.middle, 'right': self.end}, condition='way')"
     )
@@ -166,7 +166,7 @@ def test_a_step_that_does_not_say_where_to_go(target: Local, write_flow: WriteFl
     assert "self.next" in finished.said
 
 
-def test_artifacts_of_odd_kinds_survive(target: Local, write_flow: WriteFlow) -> None:
+def test_artifacts_of_odd_kinds_survive(target: Target, write_flow: WriteFlow) -> None:
     values = "float('nan'), 10**50, b'x' * 3000, 'ü\\n', {1: {2: {3: ()}}}, ..., type, len"
     run = target.run(write_flow(small(f"self.odd = ({values})", end="self.back = self.odd")))
     back = run.artifact("end", "back")
@@ -175,7 +175,7 @@ def test_artifacts_of_odd_kinds_survive(target: Local, write_flow: WriteFlow) ->
     assert run.record("end").artifacts["odd"] == run.record("start").artifacts["odd"]
 
 
-def test_a_cycle_in_an_artifact_and_a_change_in_place(target: Local, write_flow: WriteFlow) -> None:
+def test_a_cycle_in_an_artifact_and_a_change_in_place(target: Target, write_flow: WriteFlow) -> None:
     run = target.run(
         write_flow(
             small("self.ring = [1]; self.ring.append(self.ring)", "self.ring[0] = 2", "self.first = self.ring[0]")
@@ -185,7 +185,7 @@ def test_a_cycle_in_an_artifact_and_a_change_in_place(target: Local, write_flow:
     assert run.artifact("start", "ring")[0] == 1
 
 
-def test_numpy_arrays_are_the_tasks_own(target: Local, write_flow: WriteFlow) -> None:
+def test_numpy_arrays_are_the_tasks_own(target: Target, write_flow: WriteFlow) -> None:
     pytest.importorskip("numpy")
     make = "import numpy; self.array = numpy.zeros(100_000)"
     run = target.run(write_flow(small(make, "self.array[5] = 3.0", "self.total = float(self.array.sum())")))

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "semantics"))
 
 import test_authoring as authoring
+import test_bad_input as bad_input
 import test_current as currents
 import test_merges as merges
 import test_parameters_of_runs as parameters
@@ -21,10 +22,7 @@ import test_resume as resume
 import test_retries as retries
 import test_shapes as shapes
 import time_limits
-from flow_shapes import CORE, FULL, SHAPES
-
-CROSSED = tuple(SHAPES) if FULL else CORE
-FEW = CORE if FULL else ("gang_in_foreach", "loop_of_foreach")
+from flow_shapes import CROSSED, FULL, SHAPES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("semantics-on-slurm")]
 
@@ -57,15 +55,16 @@ def asked_of_every_target(module: ModuleType) -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """All that is not about processes of this machine; first what takes longest."""
-    yield Case("time_limit", time_limits.a_gang_saves_itself, {})
+    for limit in time_limits.LIMITS:
+        yield Case(f"time_limit-{limit}", time_limits.a_gang_saves_itself, {"limit": limit})
     for shape in SHAPES:
         yield Case(f"shape-{shape}", shapes.test_a_shape_runs_as_its_reference_says, {"shape": shape, "dsl": "flowc"})
     yield Case("all_ranks_at_once", shapes.test_all_ranks_of_a_gang_run_at_once, {})
-    for shape in CROSSED:
+    for shape in SHAPES:
         yield Case(f"fails_once-{shape}", retries.test_every_other_task_fails_once, {"shape": shape})
     failures = ["raise ValueError('rank')", "os._exit(9)", "os.kill(os.getpid(), 9)"]
     for shape in ("gang", "gang_in_foreach", "gang_in_branch", "loop_of_gang"):
-        for number, failing in enumerate(failures if FULL or shape == "gang" else failures[:1]):
+        for number, failing in enumerate(failures):
             choices = {"shape": shape, "failing": failing}
             yield Case(f"gang_again-{shape}-{number}", retries.test_a_gang_is_retried_as_a_whole, choices)
     for shape in CROSSED:
@@ -78,7 +77,7 @@ def cases() -> Iterator[Case]:
         for shape, victim in [("linear", "a"), ("foreach", "work"), ("gang", "train"), ("branch", "join")]:
             choices = {"shape": shape, "victim": victim, "crash": crash}
             yield Case(f"crash-{crash}-{shape}", retries.test_a_crash_is_reported, choices)
-    for shape in FEW:
+    for shape in CROSSED:
         for function in (
             shapes.test_decorators_that_have_nothing_to_do_change_nothing,
             retries.test_what_takes_too_long_is_tried_again,
@@ -86,7 +85,7 @@ def cases() -> Iterator[Case]:
         ):
             yield Case(f"{function.__name__[len('test_') :]}-{shape}", function, {"shape": shape})
     yield from parametrized(shapes.test_plain_decorators_of_the_author)
-    for module in (authoring, currents, merges, parameters):
+    for module in (authoring, bad_input, currents, merges, parameters):
         for case in asked_of_every_target(module):
             if case.function is not merges.test_what_all_inputs_agree_on_comes_through_every_join:
                 yield case
@@ -94,7 +93,7 @@ def cases() -> Iterator[Case]:
     yield Case("checkpoints", checkpoints, {})
     yield Case("retry_waits", retries.test_the_wait_between_retries_grows_by_its_factor, {})
     yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
-    for shape, victim in resume.PLACES if FULL else resume.PLACES[::8]:
+    for shape, victim in resume.PLACES if FULL else resume.PLACES[::4]:
         choices = {"shape": shape, "victim": victim}
         yield Case(f"resume-{shape}-{victim}", resume.test_resume_goes_on_where_the_run_failed, choices)
     yield Case("resume_from", resume.test_resume_of_a_good_run_from_a_step, {})

@@ -135,26 +135,47 @@ class Cluster:
         """The pods that have these labels."""
         return self.listed("Pod", labels)
 
-    def log(self, pod: str, container: str, *, follow: bool = False, tail: int | None = None) -> Iterator[bytes]:
-        """The lines of a pod's log, each with its end; with ``follow`` until the container ends.
+    def log(self, pod: str, container: str, *, tail: int | None = None) -> Iterator[bytes]:
+        """The lines of a pod's log so far, each with its end.
 
         A pod of which there is no log (it has not begun, or is gone) gives none.
         """
+        more = {} if tail is None else {"tailLines": str(tail)}
+        with self._asking(f"read the log of pod {pod}"):
+            answer = self._log(pod, container, _TIMES[1], **more)
+            for line in () if answer is None else _lines(answer):
+                yield line if line.endswith(b"\n") else line + b"\n"
+
+    def follow_log(self, pod: str, container: str, since: str = "") -> Iterator[bytes]:
+        """The lines of a pod's log as they come, each behind the time at which it was printed.
+
+        They are asked for at once. The last one has no end where it is not whole, or not yet.
+
+        Parameters
+        ----------
+        since : str
+            From which second on, as RFC 3339 has it.
+        """
+        more = {"follow": "true", "timestamps": "true", **({"sinceTime": since} if since else {})}
+        with self._asking(f"follow the log of pod {pod}"):
+            # A task may be silent for days.
+            answer = self._log(pod, container, None, **more)
+        return self._told(pod, answer)
+
+    def _told(self, pod: str, answer: Any) -> Iterator[bytes]:
+        with self._asking(f"follow the log of pod {pod}"):
+            yield from () if answer is None else _lines(answer)
+
+    def _log(self, pod: str, container: str, wait: float | None, **more: str) -> Any:
+        """The answer with a log; None where there is none."""
         from kubernetes.client.exceptions import ApiException
 
-        more = {"container": container, "follow": str(follow).lower()}
-        if tail is not None:
-            more["tailLines"] = str(tail)
-        with self._asking(f"read the log of pod {pod}"):
-            try:
-                # A task may be silent for days.
-                wait = None if follow else _TIMES[1]
-                answer = self._request("GET", "Pod", f"{pod}/log", wait=wait, **more)
-            except ApiException as error:
-                if error.status in (400, 404):
-                    return
-                raise
-            yield from _lines(answer)
+        try:
+            return self._request("GET", "Pod", f"{pod}/log", wait=wait, container=container, **more)
+        except ApiException as error:
+            if error.status in (400, 404):
+                return None
+            raise
 
     def watch(self, kind: str, name: str, version: str, seconds: int) -> Iterator[Object]:
         """An object each time that it changes after a version, for some time; the server may end it earlier."""
@@ -215,14 +236,14 @@ class Cluster:
 
 
 def _lines(answer: Any) -> Iterator[bytes]:
-    """The lines of an answer as they come, each with its end."""
+    """The lines of an answer as they come, each with its end, if it has come."""
     rest = b""
     try:
         for chunk in answer.stream(1 << 16):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (line + b"\n" for line in lines)
         if rest:
-            yield rest + b"\n"
+            yield rest
     finally:
         answer.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 from ....runtime import contract
 from ..code import holds_runtime
 from ..files import WORKFLOW
+from ..store import MOUNT
 from .connection import Cluster, Object
 from .errors import ClusterError
 
@@ -204,3 +205,12 @@ def way_of(spec: Mapping[str, Any]) -> str:
     """
     names = {item.get("name") for template in spec.get("templates", ()) for item in _variables(template)}
     return "bucket" if contract.CODE_URL in names else "image" if contract.CODE_DIGEST in names else "maps"
+
+
+def store_of(spec: Mapping[str, Any]) -> str:
+    """The URL of the datastore that the spec of a template names, as ``--datastore`` takes it."""
+    variables = {item["name"]: item.get("value") for each in spec.get("templates", ()) for item in _variables(each)}
+    url = str(variables.get(contract.DATASTORE)).rstrip("/")
+    claims = [item.get("persistentVolumeClaim", {}).get("claimName") for item in spec.get("volumes", ())]
+    claim = next(filter(None, claims), None)
+    return url if claim is None else f"pvc://{claim}{url.removeprefix(f'file://{MOUNT}')}"

@@ -1,16 +1,13 @@
-"""The pods of a run: which task each is, why one does not start, and what they print."""
+"""The pods of a run: which task each is, and why one does not start."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ....runtime import contract
 from .connection import Cluster, Object
-from .errors import ClusterError, patiently
 from .nodes import RUN_LABEL, seconds
 
 _WAITING = ("PodInitializing", "ContainerCreating")
@@ -18,7 +15,6 @@ _WAITING = ("PodInitializing", "ContainerCreating")
 
 _RANK = "batch.kubernetes.io/job-completion-index"
 _YOUNG = 30.0
-_PERIOD = 1.0
 
 
 class TaskPod(NamedTuple):
@@ -45,8 +41,11 @@ class TaskPod(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more comes from it."""
-        return self.pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+        """Whether nothing more comes from it. Argo's containers beside that of the step take some more time."""
+        status = self.pod.get("status", {})
+        own = [item for item in status.get("containerStatuses") or () if item.get("name") == self.container]
+        ended = any((item.get("state") or {}).get("terminated") for item in own)
+        return ended or status.get("phase") in ("Succeeded", "Failed")
 
 
 def of_run(cluster: Cluster, run: str) -> list[Object]:
@@ -93,7 +92,7 @@ def _task(pod: Mapping[str, Any]) -> tuple[str, str, int, str] | None:
 
 def wanted(found: Iterable[TaskPod], task: str, attempt: int | None) -> list[TaskPod]:
     """The pods of ``train/0.3``, ``train`` or all, of one attempt, else of the last of each task."""
-    mine = [each for each in found if not task or _matches(each.address, task)]
+    mine = [each for each in found if not task or matches(each.address, task)]
     if attempt is not None:
         return [each for each in mine if each.attempt == attempt]
     last: dict[str, TaskPod] = {}
@@ -103,7 +102,8 @@ def wanted(found: Iterable[TaskPod], task: str, attempt: int | None) -> list[Tas
     return list(last.values())
 
 
-def _matches(address: str, task: str) -> bool:
+def matches(address: str, task: str) -> bool:
+    """Whether an address is of what `wanted` is asked for."""
     step, _, index = address.partition("/")
     wanted_step, slash, wanted_index = task.partition("/")
     if wanted_step != (step if "@" in wanted_step else step.partition("@")[0]):
@@ -154,80 +154,6 @@ def jobset_problems(
                 f"gang {name}",
                 f"has no pods: Kubernetes may refuse its Job, or a quota is used up; kubectl describe jobset {name}",
             )
-
-
-# Logs -----------------------------------------------------------------------------------------------------------------
-
-
-def tail(cluster: Cluster, run: str, address: str, count: int) -> list[str]:
-    """The last lines that a task has printed; of a gang, of that rank which failed first."""
-    try:
-        found = wanted(tasks(of_run(cluster, run)), address, None)
-        failed = [each for each in found if each.pod.get("status", {}).get("phase") == "Failed"]
-        if not failed and not found:
-            return []
-        chosen = (sorted(failed, key=_finished) or found)[0]
-        lines = cluster.log(chosen.name, chosen.container, tail=count)
-        return [line.decode("utf-8", "replace").rstrip("\n") for line in lines]
-    except ClusterError:
-        return []  # the failure is told without them
-
-
-def _finished(each: TaskPod) -> str:
-    for container in each.pod.get("status", {}).get("containerStatuses") or ():
-        if container.get("name") == each.container:
-            return str((container.get("state") or {}).get("terminated", {}).get("finishedAt") or "~")
-    return "~"
-
-
-def copy_logs(
-    cluster: Cluster, run: str, task: str, *, attempt: int | None, write: Callable[[str, bytes], None]
-) -> bool:
-    """Give what the wanted pods have printed so far; whether there was any such pod."""
-    found = wanted(tasks(of_run(cluster, run)), task, attempt)
-    for each in found:
-        for line in cluster.log(each.name, each.container):
-            write(each.address, line)
-    return bool(found)
-
-
-def follow_logs(
-    cluster: Cluster,
-    run: str,
-    task: str,
-    *,
-    attempt: int | None,
-    write: Callable[[str, bytes], None],
-    over: Callable[[], bool],
-) -> bool:
-    """Give what the wanted pods print until the run is over, each pod from its beginning; whether there was any."""
-    lock, problems_met = threading.Lock(), []
-    readers: dict[str, threading.Thread] = {}
-
-    def read(each: TaskPod) -> None:
-        try:
-            for line in cluster.log(each.name, each.container, follow=True):
-                with lock:
-                    write(each.address, line)
-        except (ClusterError, OSError) as error:
-            problems_met.append(error)
-
-    while True:
-        ended = over()
-        for each in tasks(patiently(lambda: of_run(cluster, run))):
-            chosen = (not task or _matches(each.address, task)) and attempt in (None, each.attempt)
-            if chosen and each.begun and each.name not in readers:
-                readers[each.name] = threading.Thread(target=read, args=(each,), daemon=True)
-                readers[each.name].start()
-                if each.ended:
-                    readers[each.name].join()  # what is over is told in its order
-        if problems_met:
-            raise problems_met[0]
-        if ended:
-            for reader in readers.values():
-                reader.join(10)
-            return bool(readers)
-        time.sleep(_PERIOD)
 
 
 def name_is_legal(name: str) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from ....runtime.parameters import IncludedFile
 from ...clients import Order
+from ..files import BUNDLE
+from ..parameters import ENVIRONMENT, variable_size
 from .connection import Cluster, Object
-from .deploying import code_of, template_of, way_of
+from .deploying import code_of, store_of, template_of, way_of
 from .errors import ClusterError
 from .nodes import FLOW_LABEL
 
@@ -28,8 +32,8 @@ def submit(cluster: Cluster, order: Order) -> Submitted:
     Raises
     ------
     ClusterError
-        If the flow is not deployed, its deployed version lacks a parameter, a value cannot be given to Argo, or the
-        cluster refuses.
+        If the flow is not deployed, its deployed version lacks a parameter or has another datastore than is asked
+        for, a value cannot be given to Argo, or the cluster refuses.
     """
     local = template_of(order.files)
     name = str(local["metadata"]["name"])
@@ -39,8 +43,9 @@ def submit(cluster: Cluster, order: Order) -> Submitted:
             f"the flow is not deployed: namespace {cluster.namespace} of {cluster.name} has no WorkflowTemplate "
             f"{name}; deploy it first: flowc deploy FILE --target argo"
         )
+    _check_store(order, name, local["spec"], deployed["spec"])
     declared = {item["name"]: item for item in (deployed["spec"].get("arguments") or {}).get("parameters") or ()}
-    texts = {key: _text(key, text, order.values.get(key)) for key, text in order.given.items()}
+    texts = {key: _text(name, key, text, order.values.get(key)) for key, text in order.given.items()}
     lacking = [key for key in texts if key not in declared]
     needed = [key for key, item in declared.items() if "value" not in item and key not in texts]
     if lacking or needed:
@@ -49,6 +54,7 @@ def submit(cluster: Cluster, order: Order) -> Submitted:
             f"the version of {name} that is deployed in namespace {cluster.namespace} {what}; deploy the flow as it is "
             "now: flowc deploy FILE --target argo"
         )
+    _check_size(declared, texts)
     notes: tuple[str, ...] = ()
     if way_of(local["spec"]) != way_of(deployed["spec"]):
         notes = (
@@ -99,8 +105,40 @@ def workflow_of(template: str, labels: Mapping[str, str], parameters: Mapping[st
     return out
 
 
-def _text(name: str, text: str, value: Any) -> str:
+def _check_store(order: Order, name: str, local: Mapping[str, Any], deployed: Mapping[str, Any]) -> None:
+    """Raise a `ClusterError` where a datastore is asked for that is not the one of the deployed flow."""
+    asked = json.loads(order.files[BUNDLE]).get("datastore")
+    if asked is None or store_of(local) == store_of(deployed):
+        return
+    raise ClusterError(
+        f"runs of {name} keep their data in {store_of(deployed)}, for which it was deployed, not in {asked}: leave "
+        f"--datastore out, or deploy the flow for that one: flowc deploy FILE --target argo --datastore {asked}"
+    )
+
+
+def _check_size(declared: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str]) -> None:
+    """Raise a `ClusterError` where the first task could not be started for the length of its parameters."""
+    merged = {key: {**item, **({"value": texts[key]} if key in texts else {})} for key, item in declared.items()}
+    size = variable_size(merged.values())
+    if not texts or size <= ENVIRONMENT:
+        return
+    largest = max(texts, key=lambda key: len(texts[key].encode("utf-8", "surrogatepass")))
+    own = len(texts[largest].encode("utf-8", "surrogatepass"))
+    raise ClusterError(
+        f"the parameters come to {size} bytes as Argo hands them on (base64 of JSON), and Linux starts no program with "
+        f"a variable of more than {ENVIRONMENT}; the longest value that was given is that of {largest}, with {own} "
+        "bytes: put it where the tasks can read it, and give its address"
+    )
+
+
+def _text(flow: str, name: str, text: str, value: Any) -> str:
     """A value as Argo takes it; truth values have the two words of the template's enum."""
+    if isinstance(value, IncludedFile):
+        raise ClusterError(
+            f"parameter {name} is a file, and no file of this machine is sent to Argo with a run: make {text} its "
+            "default, so that it travels with the flow (flowc deploy FILE --target argo), or name a path that the pods "
+            f"find, in their image or on a claim: argo submit --from workflowtemplate/{flow} -p {name}=PATH"
+        )
     if isinstance(value, bool):
         return "true" if value else "false"
     if "{{" in text:

@@ -25,6 +25,8 @@ class Claim:
         World size and rank.
     main : str
         Host name or address of the control rank; empty where only the control rank itself is meant.
+    spare : str
+        An address of the control rank, for where nobody can resolve ``main``.
     restarts : int
         How often the scheduler has restarted the gang in place.
     """
@@ -34,6 +36,7 @@ class Claim:
     rank: Optional[int]
     main: str = ""
     restarts: int = 0
+    spare: str = ""
 
 
 def number(env: Mapping[str, str], name: str) -> Optional[int]:

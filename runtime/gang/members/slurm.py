@@ -16,6 +16,8 @@ _RANK = "SLURM_PROCID"
 _SIZES = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS")
 _NODES = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
 _RESTARTS = "SLURM_RESTART_COUNT"
+_LAUNCHER = "SLURM_LAUNCH_NODE_IPADDR"
+"""Where srun was called: a job's script runs on its first node. Slurm itself need not resolve the names of nodes."""
 
 
 def claim(env: Mapping[str, str]) -> Optional[Claim]:
@@ -32,4 +34,4 @@ def claim(env: Mapping[str, str]) -> Optional[Claim]:
     nodes = next((env[name] for name in _NODES if env.get(name)), "")
     if not nodes:
         raise MembershipError(f"{_RANK} is set but {_NODES[0]} is not: nobody says where rank 0 is")
-    return Claim("slurm", size, rank, next(expand(nodes)), number(env, _RESTARTS) or 0)
+    return Claim("slurm", size, rank, next(expand(nodes)), number(env, _RESTARTS) or 0, env.get(_LAUNCHER, ""))

@@ -25,12 +25,20 @@ from argo_flows import (
 )
 from flow_text import FlowText
 from flow_trees import flows
+from flowc import FlowSpec
 from flowc.backends.argo.names import Names, dns_label, flow_object, jobset_prefix
+from flowc.backends.argo.parameters import workflow_parameters
 from flowc.backends.argo.yaml_text import Literal, dump
 from flowc.backends.bundle import runtime_files
 from flowc.compiler.codes.code import whole_flow
-from hypothesis import given, settings
+from flowc.compiler.diagnostics import Severity
+from flowc.compiler.plan import End, Parameter, Plan, Step
+from flowc.runtime import contract
+from flowc.runtime.beginning import given_parameters
+from flowc.runtime.parameters import parameter_values
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from random_options import Options, options
 from same_bytes import digests_in_other_surroundings, digests_of_other_pythons
 
 EVERYTHING = '''
@@ -105,12 +113,14 @@ def test_a_flow_with_everything_by_the_real_schemas(version: str, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@given(seq=flows(), version=st.sampled_from(VERSIONS))
+@given(seq=flows(), more=options(), version=st.sampled_from(VERSIONS))
 @settings(max_examples=int(os.environ.get("FLOWC_EXAMPLES", "300")))
-def test_random_flows_by_the_real_schemas(tmp_path_factory: pytest.TempPathFactory, seq: Any, version: str) -> None:
+def test_random_flows_by_the_real_schemas(
+    tmp_path_factory: pytest.TempPathFactory, seq: Any, more: Options, version: str
+) -> None:
     # The hundred files of the runtime are the same each time, and the schemas look at each.
-    produced = compiled(tmp_path_factory.mktemp("flow"), FlowText(seq).text(), code="installed")
-    assert produced.files is not None
+    produced = compiled(tmp_path_factory.mktemp("flow"), more.text_of(FlowText(seq)), code="installed")
+    assert produced.files is not None, produced.diagnostics
     assert schema_errors(produced.files, version) == []
     for item in workflow(produced)["templates"]:
         if "create" in item.get("resource", {}).values():
@@ -184,6 +194,21 @@ def test_parameters(tmp_path: Path) -> None:
     assert asked == {"name": "day"}
 
 
+@given(st.lists(st.text("a,{ ", max_size=3), max_size=3), st.sampled_from([",", "{", "{{", ", "]))
+@example(["a", "{{b}}"], ",")
+@example(["a,b"], ",")
+@example([""], ",")
+def test_a_default_that_is_a_list_is_that_list_in_the_run(default: list[str], separator: str) -> None:
+    declared = Parameter("names", "str", default, separator=separator)
+    plan = Plan("F", "start", "start", (Step("start", "task", End(), ()),), parameters=(declared,))
+    told = workflow_parameters(plan)
+    assert "{{" not in told[0]["value"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(contract.PARAMETERS, json.dumps(told))
+        given = given_parameters(plan.to_json())
+    assert parameter_values(FlowSpec, plan.to_json(), given, ".") == {"names": default}
+
+
 def test_caught_and_scheduled(tmp_path: Path) -> None:
     produced = compiled(tmp_path, EVERYTHING)
     (cron,) = documents(produced, "CronWorkflow")
@@ -218,7 +243,13 @@ def test_datastores(url: str | None, seen: str, claim: str | None, tmp_path: Pat
     assert claims == ([claim] if claim else [])
 
 
-@pytest.mark.parametrize("url", ["/scratch/runs", "file:///x", "pvc://A", "pvc://a/../b", "gs://x", "s3://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/scratch/runs", "file:///x", "pvc://A", "pvc://a/../b", "gs://x", "s3://", "s3://b/{{x}}", "pvc://a/{{x}}",
+        "s3://b/$(HOME)", "s3://b/a$$b",
+    ],
+)  # fmt: skip
 def test_datastores_that_no_pod_reaches(url: str, tmp_path: Path) -> None:
     found = compiled(tmp_path, ONE.format(decorators=""), datastore=url).diagnostics
     assert [item.code for item in found if item.is_error] == ["FC417"]
@@ -282,6 +313,44 @@ def test_the_name_of_a_schedule_leaves_room_for_its_time(tmp_path: Path) -> None
     assert cron["spec"]["workflowSpec"] == {"workflowTemplateRef": {"name": cron["metadata"]["labels"]["flowc/flow"]}}
 
 
+def test_a_name_of_a_file_that_argo_would_replace(tmp_path: Path) -> None:
+    (tmp_path / "{{x}}.txt").write_text("x")
+    text = ONE.format(decorators="").replace("self.next", 'open("{{x}}.txt")\n    self.next')
+    produced = compiled(tmp_path, text)
+    (found,) = produced.diagnostics
+    assert produced.files is None and found.code == "FC409"
+    assert "'{{x}}.txt' travels with the flow" in found.message and "--package '!{{x}}.txt'" in found.help
+    # Elsewhere names of files are not in the manifests.
+    assert compiled(tmp_path, text, code="s3://bucket/code").files is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "severity", "words"),
+    [
+        ("default='tab' + 'le.csv'", Severity.ERROR, "table.csv, does not travel with the flow"),
+        ("default='../table.csv'", Severity.ERROR, "../table.csv, does not travel with the flow"),
+        ("default='/data/table.csv'", Severity.WARNING, "/data/table.csv, of which pods have what their image has"),
+        ("default='~/table.csv'", Severity.WARNING, "~/table.csv, of which pods have what their image has"),
+        ("required=True", Severity.WARNING, "has to be given, and no file is sent to Argo with a run"),
+        ("default='table.csv'", None, ""),
+        ("default='./data/../table.csv'", None, ""),
+        ("default=lambda context: 'table.csv'", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_files_that_pods_do_not_find(written: str, severity: Severity | None, words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "flow"
+    (folder / "data").mkdir(parents=True)
+    for file in (tmp_path / "table.csv", folder / "table.csv"):
+        file.write_text("a,b\n")
+    text = ONE.format(decorators="").replace("@step", f"table = IncludeFile('table', {written})\n\n@step", 1)
+    produced = compiled(folder, text)
+    found = [item for item in produced.diagnostics if item.code == "FC420"]
+    assert [item.severity for item in found] == ([severity] if severity else [])
+    assert all(words in item.message and item.span and item.help for item in found)
+    assert (produced.files is None) == (severity is Severity.ERROR)
+
+
 def test_installed_code(tmp_path: Path) -> None:
     produced = compiled(tmp_path, GANG.format(decorators=""), code="installed")
     assert [item["metadata"]["name"].rsplit("-", 1)[0] for item in documents(produced, "ConfigMap")] == ["myflow-code"]
@@ -305,6 +374,10 @@ def test_objects_that_are_too_large(tmp_path: Path) -> None:
 REFUSED_OR_TOLD = [
     # (what, before the first step, before the flow, code of the diagnostic, words of it)
     ("variables", "@environment(vars={'A': 'x' * 60_000, 'B': 'x' * 60_000})", "", "FC411", "117 KiB of variables"),
+    ("variables of two bytes", "@environment(vars={'A': 'ü' * 60_000})", "", "FC411", "117 KiB of variables"),
+    ("help of a parameter", "p = Parameter('p', help='h' * 90_000)", "", "FC411", "with their help, come to 117 KiB"),
+    ("signs that Go escapes", "p = Parameter('p', default='<' * 15_000)", "", "FC411", "come to 117 KiB"),
+    ("waits without end", "@retry(minutes_between_retries=1e15)", "", "FC409", "cannot wait 1e+15 minutes"),
     ("default of a parameter", "p = Parameter('p', default='x' * 90_000)", "", "FC411", "defaults of the parameters"),
     ("a year", "", "@schedule(cron='0 6 * * ? 2030')", "FC409", "five fields"),
     ("a Python", "@pypi(python='3.11', packages={'numpy': '2.0'})", "", "FC407", "@pypi(python=...) has no effect"),

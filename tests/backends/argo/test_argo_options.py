@@ -38,13 +38,27 @@ PLACED: dict[str, tuple[str, str, Any]] = {
     "labels": ("labels={'team': 'yes'}", "metadata.labels.team", "yes"),
     "annotations": ("annotations={'a.b/c': 'n'}", "metadata.annotations", {"a.b/c": "n"}),
     "shared_memory": ("shared_memory=64", "volume.shared-memory.emptyDir", {**MEMORY, "sizeLimit": "64Mi"}),
+    "shared_memory's path": (
+        "shared_memory=64", "container.volumeMounts.-1", {"name": "shared-memory", "mountPath": "/dev/shm"}
+    ),
     "use_tmpfs": ("use_tmpfs=True, memory=100", "volume.tmpfs.emptyDir", {**MEMORY, "sizeLimit": "50Mi"}),
+    "use_tmpfs's path": (
+        "use_tmpfs=True, memory=100", "container.volumeMounts.-1", {"name": "tmpfs", "mountPath": "/tmpfs"}
+    ),
     "tmpfs_size": ("tmpfs_size=7", "volume.tmpfs.emptyDir", {**MEMORY, "sizeLimit": "7Mi"}),
     "tmpfs_path": (
         "use_tmpfs=True, tmpfs_path='/fast'", "container.volumeMounts.-1", {"name": "tmpfs", "mountPath": "/fast"}
     ),
     "persistent_volume_claims": (
         "persistent_volume_claims={'data': '/data'}", "volume.claim-1.persistentVolumeClaim", {"claimName": "data"}
+    ),
+    "persistent_volume_claims's paths": (
+        "persistent_volume_claims={'b': '/data/b', 'a': '/a'}", "container.volumeMounts.-2",
+        {"name": "claim-1", "mountPath": "/a"},
+    ),
+    "persistent_volume_claims's last path": (
+        "persistent_volume_claims={'b': '/data/b', 'a': '/a'}", "container.volumeMounts.-1",
+        {"name": "claim-2", "mountPath": "/data/b"},
     ),
     "port": ("port=8000", "container.ports", [{"containerPort": 8000}]),
     "qos": (
@@ -72,7 +86,30 @@ PLACED: dict[str, tuple[str, str, Any]] = {
     "extended_resources of memory": (
         "extended_resources={'hugepages-2Mi': '128Mi'}", "container.resources.limits", {"hugepages-2Mi": "128Mi"}
     ),
-    "spot": ("spot=True", "pod.tolerations.0.key", "cloud.google.com/gke-spot"),
+    "spot": (
+        "spot=True, tolerations=[{'key': 'a', 'operator': 'Exists'}]",
+        "pod.tolerations",
+        [
+            {"key": "a", "operator": "Exists"},
+            {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"},
+            {"key": "kubernetes.azure.com/scalesetpriority", "operator": "Equal", "value": "spot",
+             "effect": "NoSchedule"},
+        ],
+    ),
+    # Any one of the terms has to match: each is the label of another cloud.
+    "spot's nodes": (
+        "spot=True",
+        "pod.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
+        [
+            {"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]}
+            for key, value in (
+                ("cloud.google.com/gke-spot", "true"),
+                ("eks.amazonaws.com/capacityType", "SPOT"),
+                ("karpenter.sh/capacity-type", "spot"),
+                ("kubernetes.azure.com/scalesetpriority", "spot"),
+            )
+        ],
+    ),
 }  # fmt: skip
 GANGS_ONLY = {"hostname_resolution_timeout", "topology"}
 ELSEWHERE = {"namespace", "compute_pool"}
@@ -82,7 +119,7 @@ def test_the_tables_speak_of_every_option_of_the_decorator() -> None:
     names = {field.name for field in fields(Kubernetes)}
     assert set(OPTIONS) | {"compute_pool"} == names
     assert set(OPTIONS) == set(CAPABILITIES.options)
-    assert {name.split()[0] for name in PLACED} | ELSEWHERE == names
+    assert {name.split()[0].removesuffix("'s") for name in PLACED} | ELSEWHERE == names
 
 
 def look(path: str, container: Any, pod: Any, metadata: Any, thing: Any) -> Any:
@@ -177,7 +214,7 @@ def test_namespace_and_accounts(tmp_path: Path) -> None:
     bindings = documents(produced, "RoleBinding")
     assert [[(item["name"], item["namespace"]) for item in binding["subjects"]] for binding in bindings] == [
         [("myflow", "lab")],
-        [("myflow", "lab")],
+        [("myflow.jobsets", "lab")],
         [("myflow.gang", "lab"), ("trainer", "lab")],
     ]
     other = compiled(tmp_path, GANG.format(decorators="@kubernetes(namespace='lab')"), namespace="other")
@@ -228,16 +265,25 @@ def test_ranks_may_look_at_their_workflow_and_no_more(tmp_path: Path) -> None:
         assert env["FLOWC_WORKFLOW"] == env["FLOWC_RUN_ID"]
         rights = {each["metadata"]["name"]: each["rules"] for each in documents(produced, "Role")}
         assert rights["myflow.gang"] == [{"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]}]
-        assert [rule["resources"] for name in ("myflow", "myflow.jobsets") for rule in rights[name]] == [
-            ["workflowtaskresults"], ["jobsets"]
+        report = {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
+        manage = ["create", "delete", "get", "list", "watch"]
+        assert rights["myflow"] == [report]
+        assert rights["myflow.jobsets"] == [
+            {"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": manage}, report
         ]  # fmt: skip
         held = {
             each["roleRef"]["name"]: [subject["name"] for subject in each["subjects"]]
             for each in documents(produced, "RoleBinding")
         }
         own = [] if account == "myflow.gang" else [account]
-        assert held == {"myflow": ["myflow"], "myflow.jobsets": ["myflow"], "myflow.gang": ["myflow.gang", *own]}
-        assert [each["metadata"]["name"] for each in documents(produced, "ServiceAccount")] == ["myflow", "myflow.gang"]
+        assert held == {
+            "myflow": ["myflow"], "myflow.jobsets": ["myflow.jobsets"], "myflow.gang": ["myflow.gang", *own]
+        }  # fmt: skip
+        assert sorted(each["metadata"]["name"] for each in documents(produced, "ServiceAccount")) == sorted(held)
+        # No process of the author's has the account that may delete JobSets.
+        accounts = {each["name"]: each.get("serviceAccountName") for each in workflow(produced)["templates"]}
+        assert {name for name, given in accounts.items() if given == "myflow.jobsets"} == {"train", "delete-jobsets"}
+        assert workflow(produced)["serviceAccountName"] == "myflow"
 
 
 def test_steps_that_name_an_account_have_it_report_to_argo(tmp_path: Path) -> None:
@@ -284,12 +330,15 @@ def test_braces_never_come_where_argo_would_replace_them(tmp_path: Path) -> None
     [
         ("2", {"duration": "30s", "factor": "2"}, None),
         ("1.5", {"duration": "30s", "factor": "1"}, "30 1.5 1"),
+        ("1, minutes_between_retries=1e-6", {"duration": "0.00006s", "factor": "1"}, None),
+        ("1, minutes_between_retries=1e5", {"duration": "6000000s", "factor": "1"}, None),
     ],
 )
 def test_argo_waits_in_whole_numbers_and_the_attempt_the_rest(
     backoff: str, of_argo: dict[str, str], rest: str | None, tmp_path: Path
 ) -> None:
-    retry = f"@retry(times=3, minutes_between_retries=0.5, backoff={backoff})"
+    wait = "" if "minutes" in backoff else ", minutes_between_retries=0.5"
+    retry = f"@retry(times=3, backoff={backoff}{wait})"
     start = template(compiled(tmp_path, ONE.format(decorators=retry)), "start")
     env = {item["name"]: item["value"] for item in start["container"]["env"]}
     assert (start["retryStrategy"].get("backoff"), env.get("FLOWC_WAIT")) == (of_argo, rest)

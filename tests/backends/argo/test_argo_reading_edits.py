@@ -19,6 +19,7 @@ from flowc import *
 @schedule(cron="0 5 * * 7", timezone="Europe/Berlin")
 class MyFlow(FlowSpec):
     ranks = Parameter("ranks", default=2)
+    names = Parameter("names", default=["a", "b"], separator=",")
 
     @retry(times=2, minutes_between_retries=1)
     @step
@@ -357,6 +358,12 @@ EDITS: dict[str, tuple[Edit, str]] = {
         lambda it: it.spec["templates"].append({**copy.deepcopy(it.template("on-exit")), "name": "more"}),
         "nothing calls template more",
     ),
+    "another list": (
+        lambda it: it.spec["arguments"]["parameters"][1].update(value="a"), "the default of parameter names is 'a'"
+    ),
+    "no list": (
+        lambda it: it.spec["arguments"]["parameters"][1].update(value=""), "the default of parameter names is ''"
+    ),
     # The schedule
     "another timezone": (lambda it: it.cron.update(timezone="Asia/Tokyo"), "timezone is Asia/Tokyo, not Europe/Berlin"),
     "no timezone": (lambda it: it.cron.pop("timezone"), "timezone is None, not Europe/Berlin"),
@@ -369,7 +376,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "a verb less": (
         lambda it: it.rbac("Role", "myflow.jobsets")["rules"][0]["verbs"].remove("delete"),
-        "account myflow may create, get, list, watch jobsets",
+        "account myflow.jobsets may create, get, list, watch jobsets",
     ),
     "a resource more": (
         lambda it: it.rbac("Role", "myflow")["rules"][0].update(resources=["workflowtaskresults", "workflows"]),
@@ -413,7 +420,23 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "template train: its ranks have the account myflow",
     ),
     "the ranks' account for what makes the JobSet": (
-        lambda it: it.template("train").update(serviceAccountName="myflow.gang"), "it has the account myflow.gang"
+        lambda it: it.template("train").update(serviceAccountName="myflow.gang"),
+        "what makes and deletes JobSets has the accounts .*myflow.gang of train",
+    ),
+    "the Workflow's account for what deletes JobSets": (
+        lambda it: it.template("delete-jobsets").pop("serviceAccountName"),
+        "what makes and deletes JobSets has the accounts .*None of delete-jobsets",
+    ),
+    "the account that may delete JobSets for a step": (
+        lambda it: it.template("meet").update(serviceAccountName="myflow.jobsets"),
+        "has the account myflow.jobsets, not that of the Workflow",
+    ),
+    "the account that may delete JobSets for all steps": (
+        lambda it: it.spec.update(serviceAccountName="myflow.jobsets"), "not one that nothing else has"
+    ),
+    "the account that may delete JobSets for ranks": (
+        lambda it: it.in_jobset("train", "serviceAccountName: myflow.gang", "serviceAccountName: myflow.jobsets"),
+        "template train: its ranks have the account myflow.jobsets",
     ),
     "another account of a step": (
         lambda it: it.template("right").update(serviceAccountName="other"), "has the account other, not reader"

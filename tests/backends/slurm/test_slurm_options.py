@@ -11,8 +11,9 @@ from flowc.backends.slurm.hostlist import problem
 from flowc.backends.slurm.limits import UNLIMITED, BadTime, clock, read_limit, warning
 from flowc.backends.slurm.options import OPTIONS, container, flags
 from flowc.backends.slurm.script import KEPT_BACK, run_line
-from flowc.backends.slurm.sizes import size_problems
+from flowc.backends.slurm.sizes import MOST_BEFORE, size_problems
 from flowc.dsl.decorators import Slurm
+from flowc.runtime.slurm import regions
 from slurm_flows import compiled, plan_of
 
 PLAIN = ["no-requeue", "nodes=1", "ntasks=1", "open-mode=append"]
@@ -45,8 +46,8 @@ def words(folder: Path, decorators: str) -> list[str]:
         ("@slurm(exclusive=True)", ["exclusive"], []),
         ("@slurm(exclusive=False)", [], []),
         ("@slurm(reservation='course')", ["reservation=course"], []),
-        ("@slurm(nodelist='n1,n[2-4,07]', exclude='r[0-1]n[01-16]')",
-         ["exclude=r[0-1]n[01-16]", "nodelist=n1,n[2-4,07]"], []),
+        ("@slurm(nodelist='n1', exclude='r[0-1]n[01-16]')", ["exclude=r[0-1]n[01-16]", "nodelist=n1"], []),
+        ("@slurm(nodelist='n[07],n07')", ["nodelist=n[07],n07"], []),
         ("@slurm(time=90)", ["time=01:30:00"], []),
         ("@slurm(time='2-12')\n@checkpoint", ["time=2-12:00:00", "signal=B:USR1@60"], []),
         ("@slurm(time='00:05:00')\n@retry(times=1)", ["time=00:05:00", "signal=B:USR1@30", "requeue"], ["no-requeue"]),
@@ -65,6 +66,10 @@ def words(folder: Path, decorators: str) -> list[str]:
         ("@slurm(extra={'mail-user': 'a.b@c.org', 'licenses': ['foo:4', 'bar']})",
          ["mail-user=a.b@c.org", "licenses=foo:4,bar"], []),
         ("@slurm(extra={'mem-per-cpu': '2G'})", ["mem-per-cpu=2G"], []),
+        ("@slurm(extra={'mem': 0}, exclusive=True)", ["mem=0", "exclusive"], []),
+        ("@slurm(extra={'mem': '0', 'exclusive': 'user'})", ["mem=0", "exclusive=user"], []),
+        ("@slurm(extra={'exclusive': 'mcs'}, exclusive=False)", ["exclusive=mcs"], []),
+        ("@resources(cpu=1, gpu=2)\n@slurm(extra={'cpus-per-gpu': 4})", ["cpus-per-gpu=4", "gpus-per-node=2"], []),
     ],
 )  # fmt: skip
 def test_decorators_become_options(tmp_path: Path, decorators: str, more: list[str], less: list[str]) -> None:
@@ -182,7 +187,14 @@ def test_no_value_with_which_a_line_could_be_misread(tmp_path: Path, option: str
         ("extra={'p': 'gpu'}", "FC409"),
         ("extra={'a b': 'gpu'}", "FC409"),
         ("extra={'a=b\\n#SBATCH --x': 'gpu'}", "FC409"),
+        ("nodelist='n[1-2]'", "FC410"),
+        ("nodelist='n[1-999999999]'", "FC410"),
         ("extra={'mem': '1G'}", "FC410"),
+        ("extra={'exclusive': True}", "FC410"),
+        ("extra={'exclusive': 'others'}", "FC410"),
+        ("extra={'exclusive': 'user'}, exclusive=True", "FC410"),
+        ("extra={'mem': '0', 'mem-per-gpu': '1G'}", "FC410"),
+        ("extra={'mem-per-cpu': '1G', 'mem-per-gpu': '1G'}", "FC410"),
         ("extra={'partition': 'gpu'}", "FC410"),
         ("extra={'nodes': 3}", "FC410"),
         ("extra={'array': '1-3'}", "FC410"),
@@ -202,6 +214,8 @@ def test_settings_that_are_refused(tmp_path: Path, settings: str, code: str | No
     [
         ("@resources(gpu=2)\n@slurm(gres='gpu:a100:4')", "FC410"),
         ("@resources(memory=100)\n@slurm(extra={'mem-per-cpu': '2G'})", "FC410"),
+        ("@resources(memory=100)\n@slurm(extra={'mem': '0'})", "FC410"),
+        ("@resources(cpu=1.5, gpu=1)\n@slurm(extra={'cpus-per-gpu': '2'})", "FC410"),
         ("@environment(vars={'SLURM_NTASKS': '2'})", "FC408"),
         ("@environment(vars={'SBATCH_ACCOUNT': 'x'})", "FC408"),
         ("@environment(vars={'A': 'x' * 200_000})", "FC411"),
@@ -210,6 +224,38 @@ def test_settings_that_are_refused(tmp_path: Path, settings: str, code: str | No
 )
 def test_decorators_that_do_not_go_together_or_are_too_much(tmp_path: Path, decorators: str, code: str) -> None:
     assert [item.code for item in check_target(plan_of(tmp_path, decorators), "slurm")] == [code]
+
+
+@pytest.mark.parametrize(
+    ("leave", "hosts", "said"),
+    [
+        ("num_parallel=2", "n1,n[2-3]", "names more hosts than the 2 nodes of the gang"),
+        ("num_parallel=2", "n[1-2],n2", ""),
+        ("num_parallel=4", "n1", ""),
+        ("num_parallel=size", "n[1-3]", ""),
+    ],
+)
+def test_a_gang_has_room_for_the_hosts_that_it_names(tmp_path: Path, leave: str, hosts: str, said: str) -> None:
+    text = f"""
+@step
+def start(self):
+    size = 2 + 1
+    self.next(self.train, {leave})
+
+@slurm(nodelist={hosts!r})
+@parallel
+@step
+def train(self):
+    self.next(self.join)
+
+@step
+def join(self, inputs):
+    self.next(self.end)
+"""
+    plan = compiled(tmp_path, text).require()
+    found = check_target(plan, "slurm")
+    assert [item.code for item in found] == ["FC410"] * bool(said)
+    assert all(said in item.message and item.span == plan["train"].span for item in found)
 
 
 def test_every_option_of_the_decorator_is_known() -> None:
@@ -313,9 +359,10 @@ def join(self, inputs):
 def test_a_join_of_more_branches_than_a_job_can_wait_for(tmp_path: Path) -> None:
     plan = compiled(tmp_path, BRANCHES).plan
     assert plan is not None
-    many = tuple((f"b{number}",) for number in range(7000))
+    many = tuple((f"b{number}",) for number in range(12_000))
     wide = replace(plan, steps=tuple(replace(s, inputs=many) if s.name == "join" else s for s in plan.steps))
     (found,) = size_problems(wide)
-    assert found.code == "FC411" and "joins 7000 branches, and a job of Slurm's can wait for 6898" in found.message
+    assert found.code == "FC411" and "joins 12000 branches, and a job of Slurm's can wait for 11913" in found.message
     assert found.span == plan["join"].span
     assert not list(size_problems(plan))
+    assert MOST_BEFORE == regions.MOST_BEFORE

@@ -123,6 +123,17 @@ def test_a_script_that_says_something_else(
     assert all(item.startswith(f"{file}: ") for item in found)
 
 
+def test_what_only_extra_can_say_of_memory_and_of_sharing_nodes_is_read_back(tmp_path: Path) -> None:
+    decorators = "@slurm(extra={'mem': '0', 'exclusive': 'user'})"
+    files = emitted(tmp_path, f"{decorators}\n@step\ndef start(self):\n    self.next(self.end)\n")
+    del files["SHA256SUMS"]
+    assert SLURM.read(files)["start"].options["slurm"]["extra"] == {"mem": "0", "exclusive": "user"}
+    script = files["steps/start.sbatch"].decode()
+    for old, new, said in [("--mem=0", "--mem=1M", "--mem is '1M'"), ("=user", "", "--exclusive is None")]:
+        changed = {**files, "steps/start.sbatch": _line(old, new)(script).encode()}
+        assert any(said in item for item in problems(changed))
+
+
 @pytest.mark.parametrize(
     "file",
     ["plan.json", "submit.sh", "bundle.json", RUNTIME, "code/flow/flow.py", "code/start-flowc.py", "steps/end.sbatch"],
@@ -165,7 +176,8 @@ DECORATORS = st.lists(
             "@resources(gpu=1)",
             "@slurm(partition='p,q', time='1-2', modules=['m/1'], setup='true\\nfalse || true')",
             "@slurm(container='a.sif', extra={'nice': 3, 'contiguous': True})",
-            "@slurm(gres='gpu:1,nvme', nodelist='n[1-3]', exclusive=True)",
+            "@slurm(gres='gpu:1,nvme', nodelist='n[3]', exclusive=True)",
+            "@slurm(extra={'exclusive': 'user'})",
         ]
     ),
     max_size=3,

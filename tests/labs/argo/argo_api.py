@@ -1,12 +1,13 @@
 """A Kubernetes API server in front of the lab's cluster, for the real ``kubernetes`` client.
 
 It speaks HTTP on the loopback with the paths, verbs, query parameters and Status objects of the real one, for one
-namespace and the kinds that flowc touches: ConfigMaps, ServiceAccounts, pods with their logs (`follow`, `tailLines`),
-Roles and RoleBindings, WorkflowTemplates, CronWorkflows, Workflows, JobSets. POST (also by `generateName`), GET, list
-with label and field selectors, watch of Workflows, server-side apply, merge PATCH, DELETE, `dryRun`; bearer tokens
-(401), rights that were taken away (403), groups that are not installed (404), names that are taken and fields that
-others own (409). A Workflow that is created is run by the lab at once, and its `status.nodes` are those of the run;
-`spec.shutdown` stops it; deleting a JobSet ends its pods. A pod that is created begins at once.
+namespace and the kinds that flowc touches: ConfigMaps, ServiceAccounts, pods with their logs (`follow`, `tailLines`,
+`timestamps`, `sinceTime` in whole seconds), Roles and RoleBindings, WorkflowTemplates, CronWorkflows, Workflows,
+JobSets. POST (also by `generateName`), GET, list with label and field selectors, watch of Workflows, server-side apply,
+merge PATCH, DELETE, `dryRun`; bearer tokens (401), rights that were taken away (403), groups that are not installed
+(404), names that are taken and fields that others own (409). A Workflow that is created is run by the lab at once, and
+its `status.nodes` are those of the run; `spec.shutdown` stops it; deleting a JobSet ends its pods. A pod that is
+created begins at once. The times of a log's lines are when the server first saw them.
 
 Pods that have a token reach it by TLS, as `KUBERNETES_SERVICE_HOST` and the files of their account say, and may be
 given the metadata of an object alone (PartialObjectMetadata).
@@ -36,7 +37,7 @@ from urllib.parse import parse_qs, urlsplit
 from argo_cluster import Cluster, Running
 from argo_objects import Object, Objects, Refused
 from argo_pods import Pod, content
-from argo_views import jobset_object, pod_objects, workflow_status
+from argo_views import jobset_object, pod_objects, stamp, workflow_status
 
 _KINDS = {
     "configmaps": ("", "v1", "ConfigMap"),
@@ -67,6 +68,9 @@ class ArgoApi:
         API groups that are not installed.
     busy : int
         How many watches are yet to be answered with 503.
+    log_ends : list of str
+        How the next logs that are followed end before their time: ``busy`` (503), ``closed`` (as if that were all, in
+        the middle of a line), ``broken`` (the connection is cut off).
     seen : list of str
         Every request: its verb, path and query.
     """
@@ -77,6 +81,8 @@ class ArgoApi:
         self.denied: set[tuple[str, str]] = set()
         self.absent: set[str] = set()
         self.busy = 0
+        self.log_ends: list[str] = []
+        self.times: dict[str, list[str]] = {}
         self.seen: list[str] = []
         self.runs: dict[str, Running] = {}
         handler = type("Handler", (_Handler,), {"api": self})
@@ -417,21 +423,40 @@ class _Handler(BaseHTTPRequestHandler):
         names = [container["name"] for container in found[0]["spec"]["containers"]]
         if self.query.get("container") not in names:
             raise Refused(400, "BadRequest", f"container {self.query.get('container')} is not valid for pod {name}")
+        follow = self.query.get("follow") in ("true", "True")
+        end = self.api.log_ends.pop(0) if follow and self.api.log_ends else ""
+        if end == "busy":
+            raise Refused(503, "ServiceUnavailable", "the server is currently unable to handle the request")
         self._begin("text/plain")
         tail = int(self.query.get("tailLines") or 0)
         with (pod.folder / "log").open("rb") as file:
+            number, rest = 0, b""
             try:
                 while True:
                     ended = pod.process.poll() is not None
-                    data = file.read()
-                    if tail:
-                        data = b"".join(data.splitlines(keepends=True)[-tail:])
+                    *lines, rest = (rest + file.read()).split(b"\n")
+                    lines = [line + b"\n" for line in lines]
+                    if rest and (ended or not follow):
+                        lines.append(rest)
+                    data = b"".join(self._timed(name, number, lines) if "timestamps" in self.query else lines[-tail:])
+                    number += len(lines)
                     if data:
-                        self._chunk(data)
-                    if ended or self.query.get("follow") not in ("true", "True") or self.api.closing:
+                        self._chunk(data[:-3] if end == "closed" else data)
+                    if end == "broken" and data:
+                        self.close_connection = True
+                        return None
+                    if ended or not follow or self.api.closing or (end and data):
                         break
                     time.sleep(_PERIOD)
                 self._chunk(b"")
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
         return None
+
+    def _timed(self, pod: str, first: int, lines: list[bytes]) -> list[bytes]:
+        """Lines with when the lab first saw them, from the second on that was asked for."""
+        times = self.api.times.setdefault(pod, [])
+        times += [str(stamp(time.time()))] * (first + len(lines) - len(times))
+        found = zip(times[first:], lines)
+        since = self.query.get("sinceTime", "")[:19]
+        return [when.encode() + b" " + line for when, line in found if when[:19] >= since]
