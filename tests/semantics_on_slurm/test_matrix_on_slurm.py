@@ -22,7 +22,10 @@ import test_resume as resume
 import test_retries as retries
 import test_shapes as shapes
 import time_limits
-from flow_shapes import CROSSED, FULL, SHAPES
+from flow_shapes import CORE, FULL, SHAPES
+
+CROSSED = tuple(SHAPES) if FULL else CORE
+FEW = CORE if FULL else ("gang_in_foreach", "loop_of_foreach")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("semantics-on-slurm")]
 
@@ -60,7 +63,7 @@ def cases() -> Iterator[Case]:
     for shape in SHAPES:
         yield Case(f"shape-{shape}", shapes.test_a_shape_runs_as_its_reference_says, {"shape": shape, "dsl": "flowc"})
     yield Case("all_ranks_at_once", shapes.test_all_ranks_of_a_gang_run_at_once, {})
-    for shape in SHAPES:
+    for shape in CROSSED:
         yield Case(f"fails_once-{shape}", retries.test_every_other_task_fails_once, {"shape": shape})
     failures = ["raise ValueError('rank')", "os._exit(9)", "os.kill(os.getpid(), 9)"]
     for shape in ("gang", "gang_in_foreach", "gang_in_branch", "loop_of_gang"):
@@ -77,7 +80,7 @@ def cases() -> Iterator[Case]:
         for shape, victim in [("linear", "a"), ("foreach", "work"), ("gang", "train"), ("branch", "join")]:
             choices = {"shape": shape, "victim": victim, "crash": crash}
             yield Case(f"crash-{crash}-{shape}", retries.test_a_crash_is_reported, choices)
-    for shape in CROSSED:
+    for shape in FEW:
         for function in (
             shapes.test_decorators_that_have_nothing_to_do_change_nothing,
             retries.test_what_takes_too_long_is_tried_again,
@@ -93,7 +96,7 @@ def cases() -> Iterator[Case]:
     yield Case("checkpoints", checkpoints, {})
     yield Case("retry_waits", retries.test_the_wait_between_retries_grows_by_its_factor, {})
     yield Case("with_specs", retries.test_with_specs_put_decorators_on_every_step, {})
-    for shape, victim in resume.PLACES if FULL else resume.PLACES[::4]:
+    for shape, victim in resume.PLACES if FULL else resume.PLACES[::8]:
         choices = {"shape": shape, "victim": victim}
         yield Case(f"resume-{shape}-{victim}", resume.test_resume_goes_on_where_the_run_failed, choices)
     yield Case("resume_from", resume.test_resume_of_a_good_run_from_a_step, {})
