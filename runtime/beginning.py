@@ -17,7 +17,7 @@ from ..dsl import FlowSpec
 from . import contract
 from .datastore.base import Datastore
 from .outline import ContractError
-from .parameters import parameter_values
+from .parameters import parameter_values, parts_of
 from .runs import RUNNING, RunError, RunInfo, RunStatus, check_run_id, new_run, read_run
 from .variables import required
 
@@ -119,7 +119,7 @@ def _may_be_empty(parameter: Optional[Mapping[str, Any]]) -> bool:
     default = parameter.get("default")
     if isinstance(default, list):
         text = parameter["separator"].join(default)
-        if (text.split(parameter["separator"]) if text else []) != default:
+        if parts_of(text, parameter["separator"]) != default:
             return False  # which no text stands for
         default = text
     if isinstance(default, str) and "{{" in default:

@@ -165,13 +165,18 @@ def _computed(flow_class: type, plan: Mapping[str, Any], parameter: Mapping[str,
     return default
 
 
+def parts_of(text: str, separator: str) -> list[str]:
+    """The parts of a list that is given as a text."""
+    return text.split(separator) if text else []
+
+
 def convert(parameter: Mapping[str, Any], value: Any, folder: str) -> Any:
     """The JSON value of a parameter for a text or a Python value; a `_Problem` says what is wrong with it."""
     separator = parameter.get("separator")
     kind = parameter.get("type", "str")
     if separator:
         if isinstance(value, str):
-            parts: list[Any] = value.split(separator) if value else []
+            parts: list[Any] = parts_of(value, separator)
         elif isinstance(value, (list, tuple)):
             parts = list(value)
         else:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Collection
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -72,6 +72,19 @@ def children() -> list[int]:
         return _children_by_scan()
 
 
+def stat(process: Union[int, str], proc: str = "/proc") -> list[bytes]:
+    """What proc(5) says of a process behind its name: its state, its parent, its group, its session and more.
+
+    Raises
+    ------
+    OSError
+        If there is no such process, or no such file system.
+    """
+    with open(f"{proc}/{process}/stat", "rb", 0) as file:
+        # The name, in brackets, may hold anything.
+        return file.read().rpartition(b")")[2].split()
+
+
 def _children_by_scan() -> list[int]:
     # Kernels without CONFIG_PROC_CHILDREN.
     mine, found = str(os.getpid()).encode(), []
@@ -81,8 +94,7 @@ def _children_by_scan() -> list[int]:
         return []
     for name in filter(str.isdigit, names):
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                parent = file.read().rpartition(b")")[2].split()[1]
+            parent = stat(name)[1]
         except (OSError, IndexError):
             continue
         if parent == mine:

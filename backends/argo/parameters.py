@@ -23,17 +23,24 @@ def workflow_parameters(plan: Plan) -> list[dict[str, Any]]:
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     out: dict[str, Any] = {"name": parameter.name}
-    text = default_text(parameter)
     if not parameter.required:
-        # Argo would replace what is in braces, and a list may not be what its text is split into; the run finds the
-        # default in the Plan.
-        out["value"] = "" if "{{" in text or _split_otherwise(parameter, text) else text
-    if parameter.type == "bool" and (text or parameter.required):
+        out["value"] = value(parameter)
+    if parameter.type == "bool" and (default_text(parameter) or parameter.required):
         out["enum"] = ["true", "false"]
     about = description(parameter)
     if about:
         out["description"] = about.replace("{{", "{ {")
     return out
+
+
+def value(parameter: Parameter) -> str:
+    """The value that the Workflow gives a parameter which nobody gives one: its default, as it would be typed.
+
+    Empty where that cannot be: Argo would replace what is in braces, and a list may not be what its text is split into.
+    The run then finds the default in the Plan.
+    """
+    text = default_text(parameter)
+    return "" if "{{" in text or _split_otherwise(parameter, text) else text
 
 
 def _split_otherwise(parameter: Parameter, text: str) -> bool:

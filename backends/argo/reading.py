@@ -17,6 +17,7 @@ from ...runtime import contract
 from ..base import Unfaithful, plan_among
 from ..bundle import content_digest, unpack
 from . import options
+from .parameters import value
 from .reading_calls import call_problems
 from .reading_containers import Manifests, container_of, variables_of
 from .reading_rights import rights_problems
@@ -160,12 +161,8 @@ def _parameters(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
         default = parameter.default
         if not parameter.required and isinstance(default, (int, float)) and json.loads(item["value"]) != default:
             yield f"the default of parameter {parameter.name} is {item['value']!r}"
-        if isinstance(default, list) and parameter.separator:
-            whole = parameter.separator.join(map(str, default))
-            default = whole if not whole or whole.split(parameter.separator) == default else ""
-        if isinstance(default, str) and "{{" in default:
-            default = ""
-        if parameter.type == "str" and isinstance(default, str) and item.get("value", default) != default:
+        is_text = isinstance(default, str) or (isinstance(default, list) and parameter.separator)
+        if parameter.type == "str" and is_text and "value" in item and item["value"] != value(parameter):
             yield f"the default of parameter {parameter.name} is {item['value']!r}"
 
 

@@ -6,9 +6,10 @@ not, since that file would have to be on the machine that submits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...runtime.hostlist import expand
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -49,30 +50,11 @@ def problem(text: str) -> str:
 def names_more_than(number: int, text: str) -> bool:
     """Whether a list of hosts, in which `problem` finds nothing, holds more than so many different ones."""
     seen = set()
-    for host in _grammar().parse(text).find_data("host"):
-        for parts in _combinations(host.children):
-            seen.add("".join(parts))
+    try:
+        for host in expand(text):
+            seen.add(host)
             if len(seen) > number:
                 return True
+    except ValueError:
+        return True  # one range of it alone has a million
     return False
-
-
-def _combinations(parts: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """The names of one host pattern, in parts; one after the other, since a range may be longer than any memory."""
-    if not parts:
-        yield ()
-        return
-    for text in _texts(parts[0]):
-        for rest in _combinations(parts[1:]):
-            yield text, *rest
-
-
-def _texts(part: Any) -> Iterator[str]:
-    if isinstance(part, str):
-        yield part
-        return
-    for span in part.find_data("span"):
-        first, last = (str(item) if item is not None else None for item in span.children)
-        assert first is not None
-        for number in range(int(first), int(last or first) + 1):
-            yield str(number).zfill(len(first))

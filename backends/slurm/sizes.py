@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...compiler.diagnostics import Diagnostic
 from ...compiler.plan import Plan, Step
+from ...runtime.slurm_limits import MOST_BEFORE
 from .options import modules, setup
 
 LARGEST_SCRIPT = 4 * 1024 * 1024
@@ -13,12 +14,6 @@ LARGEST_SCRIPT = 4 * 1024 * 1024
 
 LARGEST_VARIABLE = 128 * 1024
 """Bytes of ``NAME=value`` with the zero at its end: what Linux passes to a program (execve(2), MAX_ARG_STRLEN)."""
-
-LONGEST_DEPENDENCY = 128 * 1024
-"""Bytes of ``--dependency``: what Slurm takes, and Linux no longer argument, with the zero at its end."""
-
-MOST_BEFORE = (LONGEST_DEPENDENCY - len("--dependency=aftercorr") - 1) // len(":4294967295")
-"""How many jobs one can wait for; the runtime counts as well."""
 
 _OURS = 64 * 1024
 """Bytes for everything in a script that is flowc's; far more than it takes."""

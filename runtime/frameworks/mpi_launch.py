@@ -107,8 +107,7 @@ class Mpirun:
         self.path = path
         self._hosts, self._hosts_file, self._kind = found, hosts_file, flavour(path)
         self.environment: Mapping[str, str] = environment(found, self._kind, hosts_file, agent, interfaces)
-        with open(hosts_file, "w", encoding="utf-8") as file:
-            file.write(hostfile(found, self._kind))
+        write_hostfile(hosts_file, found, self._kind)
 
     def command(self, name: str, given: Sequence[str]) -> list[str]:
         words = without_usual_hostfile(given)
@@ -158,6 +157,12 @@ def flavour(mpirun: str) -> str:
         raise FrameworkMissing(f"@mpi: {mpirun} does not run here: {error}") from None
     text = done.stdout + done.stderr
     return HYDRA if "HYDRA" in text.upper() or "Intel(R) MPI" in text else OPEN_MPI
+
+
+def write_hostfile(path: str, found: Sequence[Host], kind: str) -> None:
+    """Write a hostfile."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(hostfile(found, kind))
 
 
 def hostfile(found: Sequence[Host], kind: str) -> str:

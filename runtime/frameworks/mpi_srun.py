@@ -15,7 +15,7 @@ from typing import Optional
 from .. import contract
 from .arguments import BadArguments, has_option, option_value
 from .environment import INTERFACES
-from .mpi_launch import OPEN_MPI, Host, hostfile, without_usual_hostfile
+from .mpi_launch import OPEN_MPI, Host, without_usual_hostfile, write_hostfile
 from .programs import ProgramFailed, search_path
 
 _KEPT = (
@@ -85,8 +85,7 @@ class Srun:
         self._interfaces, self._asked = interfaces, asked
         self._hosts = hosts
         self._folder = os.path.dirname(hosts_file)
-        with open(hosts_file, "w", encoding="utf-8") as file:
-            file.write(hostfile(hosts, OPEN_MPI))
+        write_hostfile(hosts_file, hosts, OPEN_MPI)
 
     def command(self, _: str, given: Sequence[str]) -> list[str]:
         return [self.path, *arguments(given, self._hosts, self._asked)]

@@ -15,6 +15,7 @@ from typing import Any, Optional, Union
 
 from ...dsl import FlowcError
 from ..checkpoint_watch import saved_while_it_runs
+from ..processes import stat
 from . import environment, local_rank
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
@@ -258,8 +259,7 @@ class _Stragglers:
 
 def _parent(pid: int) -> Optional[int]:
     try:
-        with open(f"/proc/{pid}/stat", "rb", 0) as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
+        return int(stat(pid)[1])
     except OSError:
         return None
 

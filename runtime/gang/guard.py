@@ -114,8 +114,7 @@ def _marked(mark: bytes, session: int) -> Iterator[int]:
     children: dict[int, list[int]] = {}
     for name in filter(str.isdigit, names):
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                state, parent, _, own_session = file.read().rpartition(b")")[2].split()[:4]
+            state, parent, _, own_session = processes.stat(name)[:4]
             with open(f"/proc/{name}/environ", "rb") as file:
                 variables = file.read().split(b"\0")
         except (OSError, ValueError):

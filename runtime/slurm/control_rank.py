@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import Optional
 
+from ..processes import stat
+
 PROC = "/proc"
 _STARTED_BY = (b"start-flowc.py", b"flowc.runtime")
 
@@ -50,9 +52,7 @@ def _words(process: str, what: str) -> list[bytes]:
 
 
 def _parent(process: str) -> int:
-    with open(os.path.join(PROC, process, "stat"), "rb") as file:
-        # The name, in brackets, may hold anything.
-        return int(file.read().rpartition(b")")[2].split()[1])
+    return int(stat(process, PROC)[1])
 
 
 __all__ = ["find"]

@@ -28,10 +28,6 @@ later attempt went well; every task looks at the records of those before it anyw
 EACH = "aftercorr"
 """Task by task of two arrays. There is no such dependency that leaves it open how a task ended."""
 
-MOST_BEFORE = (128 * 1024 - len(f"--dependency={EACH}") - 1) // len(":4294967295")
-"""How many jobs and arrays one job can wait for: Slurm takes 128 KiB of dependencies, and Linux no longer argument,
-with the zero at its end (execve(2), MAX_ARG_STRLEN)."""
-
 
 class Entry(NamedTuple):
     """Where a region begins: one job, or with ``width`` as many as the fan-out that was opened ``at`` that index has.

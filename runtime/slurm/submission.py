@@ -15,6 +15,7 @@ from ..lineage import Lineage
 from ..outline import ContractError
 from ..record import Record, Records
 from ..runs import DONE, RunInfo
+from ..slurm_limits import MOST_BEFORE
 from .commands import (
     Commands,
     ControllerAway,
@@ -26,7 +27,7 @@ from .commands import (
 )
 from .journal import Journal, Settings
 from .naming import job_name
-from .regions import MOST_BEFORE, Entry, Region, Submission, arrivals, build, dependency, follow, is_dynamic
+from .regions import Entry, Region, Submission, arrivals, build, dependency, follow, is_dynamic
 
 _TASKS_OWN = frozenset(
     [

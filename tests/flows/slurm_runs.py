@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 from flow_slurm import Slurm
@@ -115,6 +116,43 @@ class AskedFlow(FlowSpec):
 if __name__ == "__main__":
     AskedFlow()
 """
+
+
+_ONE_GANG = """
+from flowc import mpi, resources, torchrun
+
+class NAME(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.work, num_parallel=2)
+
+DECORATORS
+    @step
+    def work(self):
+BODY
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+JOIN
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    NAME()
+"""
+
+
+def one_gang(name: str, decorators: str, body: str, join: str = "pass") -> str:
+    """A flow with a gang of two nodes, for `write`."""
+    text = _ONE_GANG.replace("NAME", name).replace("DECORATORS", indent(dedent(decorators).strip(), " " * 4))
+    for mark, code in (("BODY", body), ("JOIN", join)):
+        text = text.replace(mark, indent(dedent(code).strip(), " " * 8))
+    return text
 
 
 def assert_saved_when_asked(view: RunView, folder: Path, *, outlived: bool = True) -> None:

@@ -39,13 +39,13 @@ EXTERNAL_IN_FUNCTIONS = {
     },
     "backends": {"boto3", "botocore", "kubernetes", "argo_workflows", "rich", "urllib3"},
 }
-# What the parts that only read a Plan and write files may see of the other rooms.
+# What the parts that only read a Plan and write files may see of the other rooms: facts and forms, nothing that acts.
 EMITTERS = ("backends/base.py", "backends/argo", "backends/batch", "backends/slurm")
 # What asks a scheduler about runs, and emits nothing.
 CLIENTS = ("backends/argo/client.py", "backends/argo/cluster", "backends/slurm/client.py")
 EMITTERS_SEE = {
     "compiler": {"plan", "quantities", "diagnostics"},
-    "runtime": {"contract", "address"},
+    "runtime": {"contract", "address", "hostlist", "slurm_limits"},
     "dsl": set(),
     "client": set(),
     "cli": set(),

@@ -10,7 +10,7 @@ import pytest
 from flow_shapes import FULL
 from flow_slurm import Slurm
 from flow_target import until
-from slurm_runs import ended, job_of, submitted, write
+from slurm_runs import ended, job_of, one_gang, submitted, write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "frameworks"))
 
@@ -40,31 +40,7 @@ def test_a_gang_of_a_framework_on_slurm(name: str, nodes: int, on_slurm: Slurm) 
 
 
 TRAIN = """
-from flowc import torchrun
-
-class TrainFlow(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.work, num_parallel=2)
-
-    @checkpoint
-    @torchrun
-    @step
-    def work(self):
-        current.torch.run(os.path.join(os.environ["SOURCES"], "wait.py"), nproc_per_node=1)
-        self.next(self.join)
-
-    @step
-    def join(self, inputs):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    TrainFlow()
+current.torch.run(os.path.join(os.environ["SOURCES"], "wait.py"), nproc_per_node=1)
 """
 
 
@@ -73,7 +49,11 @@ def test_the_warning_before_the_time_limit_gives_the_processes_time_to_save(on_s
     alone, would kill what torchrun has started."""
     require(ROWS["torchrun"])
     (on_slurm.folder / "wait.py").write_text(WAIT)
-    run = submitted(on_slurm, write(on_slurm, TRAIN), env={"SOURCES": str(on_slurm.folder)})
+    run = submitted(
+        on_slurm,
+        write(on_slurm, one_gang("TrainFlow", "@checkpoint\n@torchrun", TRAIN)),
+        env={"SOURCES": str(on_slurm.folder)},
+    )
     until(lambda: len(list(on_slurm.folder.glob("ready-*"))) == 2, HEAVY, "the processes never ran")
     # As Slurm does it: --signal=B:USR1@60.
     on_slurm.cluster.run(["scancel", "--batch", "--signal=USR1", job_of(on_slurm, run, "work._")], check=True)

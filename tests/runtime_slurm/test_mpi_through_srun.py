@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flow_slurm import Slurm
 from flow_target import until
-from slurm_runs import ended, job_of, submitted, write
+from slurm_runs import ended, job_of, one_gang, submitted, write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "frameworks"))
 
@@ -38,52 +38,30 @@ int main(int argc, char **argv) {
 """
 
 SUM = """
-from flowc import mpi, resources
+folder = "/tmp/sum-" + current.run_id  # each node has a /tmp of its own
+program = folder + "/sum"
+os.mkdir(folder)
+current.mpi.cc([os.path.join(os.environ["SOURCES"], "sum.c"), "-o", program])
+current.mpi.nodes.run({1: ["mkdir", folder]})
+try:
+    current.mpi.run(program=program)
+except Exception as error:
+    self.missing = str(error)
+current.mpi.broadcast_file(program)
+current.mpi.run(["--mpi=pmi2"], program, program_args=["it's $HOME"])
+current.mpi.exec(["--mpi=pmi2", "-np", "2"], program, ["one each"])
+try:
+    current.mpi.run(["--mpi=pmi2"], [program, "bad", "3"])
+except Exception as error:
+    self.failed = [type(error).__name__, error.returncode, str(error)]
+current.mpi.run(["--mpi=pmi2", "-np", "2"], "sh", ["-c", "test -d $TMPDIR && echo TMPDIR is there"])
+current.mpi.nodes.run({rank: ["rm", "-r", folder] for rank in (0, 1)})
+self.launcher = os.path.basename(current.mpi.launcher.path)
+"""
 
-class SumFlow(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.work, num_parallel=2)
-
-    @mpi(LAUNCHER)
-    @resources(cpu=2)
-    @step
-    def work(self):
-        folder = "/tmp/sum-" + current.run_id  # each node has a /tmp of its own
-        program = folder + "/sum"
-        os.mkdir(folder)
-        current.mpi.cc([os.path.join(os.environ["SOURCES"], "sum.c"), "-o", program])
-        current.mpi.nodes.run({1: ["mkdir", folder]})
-        try:
-            current.mpi.run(program=program)
-        except Exception as error:
-            self.missing = str(error)
-        current.mpi.broadcast_file(program)
-        current.mpi.run(["--mpi=pmi2"], program, program_args=["it's $HOME"])
-        current.mpi.exec(["--mpi=pmi2", "-np", "2"], program, ["one each"])
-        try:
-            current.mpi.run(["--mpi=pmi2"], [program, "bad", "3"])
-        except Exception as error:
-            self.failed = [type(error).__name__, error.returncode, str(error)]
-        current.mpi.run(["--mpi=pmi2", "-np", "2"], "sh", ["-c", "test -d $TMPDIR && echo TMPDIR is there"])
-        current.mpi.nodes.run({rank: ["rm", "-r", folder] for rank in (0, 1)})
-        self.launcher = os.path.basename(current.mpi.launcher.path)
-        self.next(self.join)
-
-    @step
-    def join(self, inputs):
-        self.control = next(i for i in inputs if hasattr(i, "launcher"))
-        self.launcher, self.failed, self.missing = self.control.launcher, self.control.failed, self.control.missing
-        del self.control
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    SumFlow()
+TOLD = """
+control = next(i for i in inputs if hasattr(i, "launcher"))
+self.launcher, self.failed, self.missing = control.launcher, control.failed, control.missing
 """
 
 SAVE_C = r"""
@@ -110,34 +88,9 @@ int main(int argc, char **argv) {
 """
 
 SAVE = """
-from flowc import mpi
-
-class SaveFlow(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.work, num_parallel=2)
-
-    @checkpoint
-    @mpi(launcher="srun")
-    @slurm(setup="export SLURM_MPI_TYPE=pmi2")
-    @step
-    def work(self):
-        program = os.path.join(os.environ["SOURCES"], "save")
-        current.mpi.cc([program + ".c", "-o", program])
-        current.mpi.run(program=program)
-        self.next(self.join)
-
-    @step
-    def join(self, inputs):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    SaveFlow()
+program = os.path.join(os.environ["SOURCES"], "save")
+current.mpi.cc([program + ".c", "-o", program])
+current.mpi.run(program=program)
 """
 
 
@@ -146,6 +99,11 @@ def with_mpich(on_slurm: Slurm, **sources: str) -> dict[str, str]:
     for name, text in sources.items():
         (on_slurm.folder / f"{name}.c").write_text(text)
     return {"PATH": path_with_mpich(on_slurm.cluster.env["PATH"]), "SOURCES": str(on_slurm.folder)}
+
+
+def sum_flow(options: str) -> str:
+    """Runs the program that adds up the ranks, in several ways."""
+    return one_gang("SumFlow", f"@mpi({options})\n@resources(cpu=2)", SUM, TOLD)
 
 
 def without_mpirun(path: str, folder: Path) -> str:
@@ -161,7 +119,7 @@ def without_mpirun(path: str, folder: Path) -> str:
 
 
 def test_srun_starts_the_processes_of_a_program(on_slurm: Slurm) -> None:
-    run = on_slurm.run(write(on_slurm, SUM.replace("LAUNCHER", 'launcher="srun"')), env=with_mpich(on_slurm, sum=SUM_C))
+    run = on_slurm.run(write(on_slurm, sum_flow('launcher="srun"')), env=with_mpich(on_slurm, sum=SUM_C))
     assert run.artifact("join", "launcher") == "srun"
     kind, code, said = run.artifact("join", "failed")
     assert (kind, code) == ("ProgramFailed", 3) and said.startswith("srun: task 1 exited with code 3; its last"), said
@@ -180,12 +138,14 @@ def test_srun_takes_the_place_of_an_mpirun_that_is_not_there(on_slurm: Slurm) ->
     env = with_mpich(on_slurm, sum=SUM_C)
     env["PATH"] = without_mpirun(env["PATH"], on_slurm.folder / "programs")
     env["FLOWC_PYTHON"] = str(on_slurm.folder / "programs" / "python3")
-    run = on_slurm.run(write(on_slurm, SUM.replace("LAUNCHER", "")), env=env)
+    run = on_slurm.run(write(on_slurm, sum_flow("")), env=env)
     assert run.artifact("join", "launcher") == "srun"
 
 
 def test_processes_of_srun_that_are_asked_to_end_have_time_to_save(on_slurm: Slurm) -> None:
-    run = submitted(on_slurm, write(on_slurm, SAVE), env=with_mpich(on_slurm, save=SAVE_C))
+    decorators = '@checkpoint\n@mpi(launcher="srun")\n@slurm(setup="export SLURM_MPI_TYPE=pmi2")'
+    flow = one_gang("SaveFlow", decorators, SAVE)
+    run = submitted(on_slurm, write(on_slurm, flow), env=with_mpich(on_slurm, save=SAVE_C))
     until(lambda: len(list(on_slurm.folder.glob("ready*"))) == 2, 60, "the program never ran")
     # The warning that Slurm sends a job before its time limit.
     on_slurm.cluster.run(["scancel", "--batch", "--signal=USR1", job_of(on_slurm, run, "work._")], check=True)

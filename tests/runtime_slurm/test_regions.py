@@ -18,7 +18,6 @@ from flowc.runtime.slurm.naming import job_name, prefix_of
 from flowc.runtime.slurm.regions import (
     AFTER,
     EACH,
-    MOST_BEFORE,
     Entry,
     _parts,
     _ranges,
@@ -28,6 +27,7 @@ from flowc.runtime.slurm.regions import (
     dependency,
     follow,
 )
+from flowc.runtime.slurm_limits import MOST_BEFORE
 
 
 @pytest.fixture

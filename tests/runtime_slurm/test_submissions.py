@@ -18,8 +18,8 @@ from flowc.runtime.outline import Outline
 from flowc.runtime.record import Next
 from flowc.runtime.slurm.commands import SlurmError
 from flowc.runtime.slurm.launch import take_over
-from flowc.runtime.slurm.regions import MOST_BEFORE
 from flowc.runtime.slurm.submission import RunOver, Submitter, TooManySplits, find_done, task_environment
+from flowc.runtime.slurm_limits import MOST_BEFORE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_plans import Lowering, Model, next_of, random_blocks

@@ -11,9 +11,9 @@ from flowc.backends.slurm.hostlist import problem
 from flowc.backends.slurm.limits import UNLIMITED, BadTime, clock, read_limit, warning
 from flowc.backends.slurm.options import OPTIONS, container, flags
 from flowc.backends.slurm.script import KEPT_BACK, run_line
-from flowc.backends.slurm.sizes import MOST_BEFORE, size_problems
+from flowc.backends.slurm.sizes import size_problems
 from flowc.dsl.decorators import Slurm
-from flowc.runtime.slurm import regions
+from flowc.runtime.slurm_limits import MOST_BEFORE
 from slurm_flows import compiled, plan_of
 
 PLAIN = ["no-requeue", "nodes=1", "ntasks=1", "open-mode=append"]
@@ -365,4 +365,5 @@ def test_a_join_of_more_branches_than_a_job_can_wait_for(tmp_path: Path) -> None
     assert found.code == "FC411" and "joins 12000 branches, and a job of Slurm's can wait for 11913" in found.message
     assert found.span == plan["join"].span
     assert not list(size_problems(plan))
-    assert MOST_BEFORE == regions.MOST_BEFORE
+    longest = "--dependency=aftercorr" + ":4294967295" * MOST_BEFORE
+    assert 0 <= 128 * 1024 - len(longest + "\0") < len(":4294967295")
