@@ -10,6 +10,7 @@ from .invocation import Invocation
 _LINES = 40
 _NO_EXCEPTION = "ProcessFailure"
 _INTERRUPTED = "Interrupted"
+_NOT_FORMED = "GangNotFormed"
 
 
 def failure_lines(
@@ -57,6 +58,8 @@ def failure_lines(
     lines.append("")
     if address:
         lines.append(f"  its output:  {invocation.command('logs', f'{run}/{address}', *options)}")
+    if failure.get("rank") is not None and failure.get("type") != _NOT_FORMED and not options:
+        lines.append(f"  all ranks:   {invocation.command('show', f'{run}/{address}')}")
     if not options:
         lines.append(f"  to go on:    {invocation.command('resume', run)}")
     return lines

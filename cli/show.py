@@ -1,4 +1,4 @@
-"""``flowc show``: one run, or the steps of a flow."""
+"""``flowc show``: one run, its tasks, or the steps of a flow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @with_parameters(
-    click.Argument(["run"], required=False),
+    click.Argument(["run"], required=False, metavar="[RUN[/STEP[/INDEX]]]"),
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
     datastore(),
 )
@@ -30,18 +30,25 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, run: str | None, as_json: bool) -> int:
     """Show one run: its parameters, its steps and their times, and what it failed on.
 
-    RUN is 12, Flow/12, Flow or latest, which is also meant where it is left out. For a flow's file, show its steps.
+    RUN is 12, Flow/12, Flow or latest, which is also meant where it is left out. Of a task (12/train/0.3) or the tasks
+    of a step (12/train), show each attempt and why it failed; of a gang, how all its ranks ended. For a flow's file,
+    show its steps.
     """
     if run is None and invocation.file is not None:
         return _show_flow(invocation, invocation.file)
     if run is not None and path_of(run).endswith(".py"):
         return _show_flow(invocation, run)
-    from .selection import find, open_store
+    from .selection import find, find_with_address, open_store
     from .survey import survey
 
     store = open_store(invocation)
-    info = find(invocation, store, run)
+    info, tasks = find_with_address(invocation, store, run) if run else (find(invocation, store, run), "")
     status = _status(store, info)
+    if tasks:
+        from .show_tasks import show_tasks
+
+        show_tasks(store, info, status, tasks, as_json=as_json)
+        return 0
     tally = survey(info, store, status)
     if as_json:
         print(json.dumps(_as_json(info, status, tally), indent=2))

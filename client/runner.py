@@ -17,6 +17,7 @@ from typing import IO, Any
 from ..dsl.errors import FlowcError
 from ..runtime import contract
 from ..runtime.datastore import open_datastore
+from ..runtime.runs import read_run
 from .objects import Run
 
 _GRACE = 15.0
@@ -296,11 +297,23 @@ class ExecutingRun:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(_GRACE)
+                self._process.wait(_GRACE + self._saving())
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
         self._tidy()
+
+    def _saving(self) -> float:
+        """Seconds that its steps may ask for, to save a checkpoint before they end."""
+        name = self._read_name()
+        if name is None:
+            return 0.0
+        flow, _, run_id = name.partition("/")
+        try:
+            steps = read_run(open_datastore(self._datastore), flow, run_id).outline.steps.values()
+        except (FlowcError, ValueError):
+            return 0.0
+        return max((step.grace or 0.0 for step in steps), default=0.0)
 
     def _finish(self) -> ExecutingRun:
         try:

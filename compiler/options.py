@@ -220,6 +220,10 @@ def _above_zero(name: str, value: Any) -> Problem | None:
     return None if value > 0 else _range(name, value, "more than 0")
 
 
+def _seconds(name: str, value: Any) -> Problem | None:
+    return None if 0 < value < float("inf") else _range(name, value, "a number of seconds above 0")
+
+
 def _between(low: int, high: int) -> Rule:
     return lambda name, value: None if low <= value <= high else _range(name, value, f"{low} to {high}")
 
@@ -311,6 +315,7 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("timeout", "hours"): _NOT_NEGATIVE,
     ("catch", "var"): _artifact_name,
     ("checkpoint", "load_policy"): _one_of("fresh", "eager", "none"),
+    ("checkpoint", "grace"): _seconds,
     ("kubernetes", "image_pull_policy"): _one_of("Always", "IfNotPresent", "Never"),
     ("kubernetes", "qos"): _one_of("Guaranteed", "Burstable"),
     ("kubernetes", "hostname_resolution_timeout"): _above_zero,

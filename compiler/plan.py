@@ -231,6 +231,12 @@ class Step:
         """Every step with an edge to this one."""
         return tuple(dict.fromkeys(name for group in self.inputs for name in group))
 
+    @property
+    def grace(self) -> float | None:
+        """Seconds that its processes have to save a checkpoint when an attempt is asked to end, where it says that."""
+        found = next((item.options.get("grace") for item in self.features if item.name == "checkpoint"), None)
+        return found if isinstance(found, (int, float)) else None
+
 
 @dataclass(frozen=True)
 class Parameter:

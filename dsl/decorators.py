@@ -67,11 +67,15 @@ class Checkpoint(Specification):
 
     ``load_policy``: ``fresh`` loads only what this run saved, ``eager`` also what the run it was resumed from saved,
     ``none`` nothing unless asked.
+
+    ``grace``: seconds that the step's processes have to save when the attempt is asked to end; without it the target
+    says how many.
     """
 
     label: ClassVar[str] = "checkpoint"
     load_policy: str = "fresh"
     temp_dir_root: Optional[str] = None
+    grace: Optional[float] = None
 
 
 @dataclass(init=False, repr=False, eq=False)

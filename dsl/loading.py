@@ -132,6 +132,11 @@ def without_flows_folders() -> Iterator[None]:
         sys.path[:] = before
 
 
+_ASK_NVML = ("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+"""Lets ``torch.cuda.is_available()``, which flows ask while they are imported, do without CUDA: a process that is
+forked after CUDA was asked can use no device. Source: https://docs.pytorch.org/docs/stable/cuda_environment_variables.html."""
+
+
 def load_file(file: str, *, stand_in: bool = False, missing: Optional[list[tuple[str, str, int]]] = None) -> LoadedFile:
     """Import a flow's file.
 
@@ -158,6 +163,7 @@ def load_file(file: str, *, stand_in: bool = False, missing: Optional[list[tuple
     name, folder = module_name(file)
     _put_on_path(name, folder, file)
     metaflow_names.install()
+    os.environ.setdefault(*_ASK_NVML)
     already = sys.modules.get(name)
     if already is not None and _known_path(getattr(already, "__file__", None) or "") == file:
         return LoadedFile(already, file)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .gang.membership import Membership
 
 
+_CODE = ("/flowc/code", "/tmp/flowc/code")  # noqa: S108 (in a pod of its own)
+"""Where a pod of Argo has the code, and starts: `flowc.backends.argo.code.CODE`, `flowc.runtime.fetch.CODE`."""
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the task that the arguments and the environment describe; returns its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -71,6 +75,7 @@ def _in_order(work: Callable[[], int]) -> int:
         getattr(stream, "reconfigure", lambda **_: None)(
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
+    _go_to_the_flow()
     try:
         if os.environ.get(contract.CODE_DIGEST):
             from .image_code import check_code
@@ -80,6 +85,14 @@ def _in_order(work: Callable[[], int]) -> int:
     except FlowcError as error:
         sys.stderr.write(f"flowc: {error}\n")
         return REFUSED_CODE
+
+
+def _go_to_the_flow() -> None:
+    """Go on in the flow's folder where Python was started above it: it looks for modules where it starts, and would
+    take a flow called random.py for its own."""
+    folder = os.path.dirname(os.environ.get(contract.FLOW_FILE, ""))
+    if os.path.isdir(folder) and os.getcwd() in map(os.path.realpath, _CODE):
+        os.chdir(folder)
 
 
 def _step(step: str, index: str) -> int:
@@ -101,9 +114,8 @@ def _step(step: str, index: str) -> int:
         raise ContractError(str(error)) from error
     planned = outline.check(address)
     attempt = _number(contract.ATTEMPT, "0")
-    _begin_process(
-        datastore, run.records(datastore), address, membership.attempt if membership else attempt, membership
-    )
+    number = membership.attempt if membership else attempt
+    _begin_process(datastore, run.records(datastore), address, number, membership, planned.grace)
     run = _begun(run, datastore)
     caught = _caught(run.records(datastore), address, attempt)
     request = TaskRequest(address, attempt, None, caught, _retries_left(planned, attempt))
@@ -115,7 +127,9 @@ def _step(step: str, index: str) -> int:
     if membership is None:
         alone = place_of(address, None)
         membership = Membership(alone.size, alone.rank, attempt=attempt)
-    return run_rank(_flow_class(run), run, datastore, request, membership)
+    # What the gang needs is looked for before it forms; the flow is imported by the process of the body alone.
+    _install_packages()
+    return run_rank(lambda: _flow_class(run), run, datastore, request, membership)
 
 
 def _run(datastore: Datastore) -> RunInfo:
@@ -150,7 +164,12 @@ def _named_flow() -> tuple[type[FlowSpec], str]:
 
 
 def _begin_process(
-    datastore: Datastore, records: Records, address: Address, attempt: int, membership: Optional[Membership]
+    datastore: Datastore,
+    records: Records,
+    address: Address,
+    attempt: int,
+    membership: Optional[Membership],
+    grace: Optional[float],
 ) -> None:
     """Set up what the task runs in: where its output goes, a first process that is not the task, a folder."""
     folder = records.folder(address, attempt)
@@ -161,13 +180,13 @@ def _begin_process(
 
         rest = rest_of_wait(attempt)
         os.environ.pop(contract.WAIT, None)
-        limit = time_limit(records, address, attempt, membership.size if membership else None)
+        limit = time_limit(records, address, attempt, membership.size if membership else None, grace)
         if limit is not None:
             limit = limit._replace(seconds=limit.seconds + rest)
     if membership is not None and membership.rank == 0 and os.environ.get(contract.WORKFLOW):
         from .workflow_watch import workflow_watch
 
-        watch = workflow_watch()
+        watch = workflow_watch(grace)
     if logs == "datastore":
         from .logs import redirect
 
@@ -222,11 +241,15 @@ def _flow_class(run: RunInfo) -> type[FlowSpec]:
     return _loaded(file, run.flow)
 
 
-def _loaded(file: str, flow: str) -> type[FlowSpec]:
+def _install_packages() -> None:
     if os.environ.get(contract.PACKAGES):
         from .packages import install_packages
 
         install_packages()
+
+
+def _loaded(file: str, flow: str) -> type[FlowSpec]:
+    _install_packages()
     try:
         loaded = load_file(file)
     except FileNotFoundError as error:

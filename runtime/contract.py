@@ -73,7 +73,7 @@ GANG_SILENCE = "FLOWC_GANG_SILENCE"
 
 PREEMPT_GRACE = "FLOWC_PREEMPT_GRACE"
 """Seconds that a gang's processes are given to save a checkpoint when their task is asked to end from outside (30; 4 on
-this machine)."""
+this machine); goes before what ``@checkpoint(grace=)`` says, also of a step that is no gang."""
 
 USER = "FLOWC_USER"
 """Who started the run; otherwise USER or LOGNAME is asked."""
@@ -164,3 +164,14 @@ def seconds(name: str) -> Optional[float]:
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}={text!r} is not a number of seconds above 0")
     return value
+
+
+def preempt_grace(said: Optional[float], otherwise: float = 30.0) -> float:
+    """Seconds to save a checkpoint in: by FLOWC_PREEMPT_GRACE, else as ``@checkpoint(grace=)`` has said, else these.
+
+    Raises
+    ------
+    ValueError
+        If the variable holds no number of seconds.
+    """
+    return seconds(PREEMPT_GRACE) or said or otherwise

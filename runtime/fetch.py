@@ -26,13 +26,13 @@ class Refused(Exception):
 
 
 def main(words: list[str]) -> None:
-    """Go on as the runtime, in the flow's folder; ends the process with 2 and a message if that cannot be."""
+    """Go on as the runtime, in the folder of the code; ends the process with 2 and a message if that cannot be."""
     # The first process of a container does not end by a signal that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         url, digest = os.environ["FLOWC_CODE_URL"], os.environ["FLOWC_CODE_DIGEST"]
         lay_out(fetched(url), digest, url, CODE)
-        os.chdir(os.path.dirname(os.environ["FLOWC_FLOW_FILE"]))
+        os.chdir(CODE)  # not the flow's, where Python would take a flow called random.py for its own
     except (Refused, KeyError, OSError) as error:
         sys.stderr.write(f"flowc: {error}\n" if isinstance(error, Refused) else f"flowc: {error!r}\n")
         sys.exit(REFUSED)

@@ -93,6 +93,12 @@ class StepOutline:
         """Whether its targets run many times at once."""
         return self.leave_kind in FAN_OUTS
 
+    @property
+    def grace(self) -> Optional[float]:
+        """Seconds that its processes have to save a checkpoint when an attempt is asked to end, where it says that."""
+        found: Optional[float] = self.features.get("checkpoint", {}).get("grace")
+        return found
+
     @classmethod
     def from_plan(cls, data: Mapping[str, Any]) -> StepOutline:
         """Read one step of the Plan's JSON."""

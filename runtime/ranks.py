@@ -33,8 +33,12 @@ _FAILED_END = 0.5
 """Seconds in which a rank that failed may do what it has registered for its end."""
 
 
+Load = Callable[[], type[FlowSpec]]
+"""Gives the class of the flow, importing its file where that has not been done; ContractError where it cannot be."""
+
+
 def run_rank(
-    flow_class: type[FlowSpec],
+    load: Load,
     run: RunInfo,
     datastore: Datastore,
     request: TaskRequest,
@@ -45,15 +49,19 @@ def run_rank(
 ) -> int:
     """Run one rank of one attempt of a gang, from forming to the end of all ranks.
 
-    Its step runs in a child process, which commits the rank's record; this process commits one only where the rank
-    failed before the gang formed. If the gang fails, every rank leaves the same report beside its logs.
+    Its step runs in a child process, which loads the flow and commits the rank's record; this process commits one only
+    where the rank failed before the gang formed. It does without the flow: what a module starts or finds out when it is
+    imported (a pool of threads, the devices of the machine) may be of no use in a process that is forked after. If the
+    gang fails, every rank leaves the same report beside its logs.
 
     Parameters
     ----------
+    load : callable
+        Gives the flow's class; called in the child.
     request : TaskRequest
         Its address and attempt; its place is that of the membership.
     preempt_grace : float, optional
-        Seconds to checkpoint in when the gang is asked to end, where FLOWC_PREEMPT_GRACE does not say.
+        Seconds to checkpoint in when the gang is asked to end, where neither FLOWC_PREEMPT_GRACE nor the step says.
     report : callable, optional
         Given the error of a rank that could leave nothing in the datastore.
 
@@ -65,7 +73,7 @@ def run_rank(
     """
     request = request._replace(gang=membership.place, attempt=membership.attempt)
     try:
-        return _Rank(flow_class, run, datastore, request, membership).run(preempt_grace)
+        return _Rank(load, run, datastore, request, membership).run(preempt_grace)
     except ContractError as error:
         _tell(str(error))
         problem: FlowcError = error
@@ -82,13 +90,13 @@ def run_rank(
 class _Rank:
     def __init__(
         self,
-        flow_class: type[FlowSpec],
+        load: Load,
         run: RunInfo,
         datastore: Datastore,
         request: TaskRequest,
         membership: Membership,
     ) -> None:
-        self.flow_class = flow_class
+        self.load = load
         self.run_info = run
         self.datastore = datastore
         self.request = request
@@ -109,7 +117,7 @@ class _Rank:
             self.framework.require(self.step.framework_options)
         except FrameworkMissing as error:
             # It is told and recorded now; the other ranks, which would wait for this one, may take a while to come.
-            code = fail_task(self.flow_class, self.run_info, self.datastore, self.request, error)
+            code = fail_task(self._class_to_record_with(), self.run_info, self.datastore, self.request, error)
             self._report(self._supervise(token, lack=str(error)))
             return code
         with scratch_folder(os.environ.get(contract.SCRATCH)) as self.folder:
@@ -126,6 +134,12 @@ class _Rank:
             _tell(str(failure))
         gang_report.write(self.lineage.records, self.address, self.request.attempt, failure)
 
+    def _class_to_record_with(self) -> type[FlowSpec]:
+        try:
+            return self.load()
+        except ContractError:
+            return FlowSpec  # its file imports what is missing here
+
     def _check_place(self) -> None:
         size = place_of(self.address, self.request.gang).size
         opened = self.lineage.width(len(self.address.index) - 1)
@@ -136,15 +150,14 @@ class _Rank:
         limits = Limits()
         try:
             timeout = contract.seconds(contract.GANG_TIMEOUT)
-            preempt_grace = contract.seconds(contract.PREEMPT_GRACE) or preempt_grace
+            preempt_grace = contract.preempt_grace(self.step.grace, preempt_grace or limits.preempt_grace)
         except ValueError as error:
             raise ContractError(str(error)) from None
+        if self.step.grace is not None and not os.environ.get(contract.PREEMPT_GRACE):
+            # Frameworks have clocks of their own, which go by the variable.
+            os.environ[contract.PREEMPT_GRACE] = f"{self.step.grace:.15g}"
         timeout = timeout or self.step.framework_options.get("all_nodes_started_timeout")
-        return replace(
-            limits,
-            timeout=float(timeout or limits.timeout),
-            preempt_grace=preempt_grace or limits.preempt_grace,
-        )
+        return replace(limits, timeout=float(timeout or limits.timeout), preempt_grace=preempt_grace)
 
     def _supervise(self, token: bytes, lack: str = "") -> GangResult:
         address = self.address
@@ -179,7 +192,12 @@ class _Rank:
         # What a framework leaves in the folder for temporary files goes with the attempt.
         os.environ["TMPDIR"] = self.folder
         tempfile.tempdir = None
-        module = sys.modules.get(self.flow_class.__module__)
+        try:
+            flow_class = self.load()
+        except ContractError as error:
+            _tell(str(error))
+            return REFUSED_CODE
+        module = sys.modules.get(flow_class.__module__)
         source = os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or "."))
         control = Address(self.address.step, (*self.address.index[:-1], 0), self.address.round)
         task = f"{self.run_info.prefix}/{control.folder}/{control.task_id}"
@@ -194,7 +212,7 @@ class _Rank:
             partial(self.framework.stand_by, site) if stands_by else None,
         )
         request = self.request._replace(gang=GangPlace(gang.rank, gang.size, gang.members[0].address))
-        code = run_task(self.flow_class, self.run_info, self.datastore, request, surroundings=surroundings)
+        code = run_task(flow_class, self.run_info, self.datastore, request, surroundings=surroundings)
         children = sys.modules.get("multiprocessing.util")
         if code != 0:
             # What is registered for the end may wait for the other ranks, and those wait for this one.

@@ -18,8 +18,8 @@ from .report import TIMEOUT, too_long
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
-_PREEMPT_GRACE = 31.0
-"""The same for a gang, whose ranks may save a checkpoint."""
+_REST = 1.0
+"""Seconds beyond those to save a checkpoint, in which a rank ends what does not do so by itself."""
 
 
 class TimeLimit(NamedTuple):
@@ -43,7 +43,9 @@ class TimeLimit(NamedTuple):
     ended: Callable[[], None]
 
 
-def time_limit(records: Records, address: Address, attempt: int, size: Optional[int]) -> Optional[TimeLimit]:
+def time_limit(
+    records: Records, address: Address, attempt: int, size: Optional[int], checkpoint: Optional[float] = None
+) -> Optional[TimeLimit]:
     """The limit that FLOWC_TIMEOUT sets; None where it is not set, and in the workers of a gang, of which the control
     rank counts the time.
 
@@ -53,6 +55,8 @@ def time_limit(records: Records, address: Address, attempt: int, size: Optional[
     ----------
     size : int or None
         World size of the gang.
+    checkpoint : float, optional
+        Seconds that ``@checkpoint(grace=)`` gives.
 
     Raises
     ------
@@ -61,7 +65,9 @@ def time_limit(records: Records, address: Address, attempt: int, size: Optional[
     """
     try:
         seconds = contract.seconds(contract.TIMEOUT)
-        grace = GRACE if size is None else contract.seconds(contract.PREEMPT_GRACE) or _PREEMPT_GRACE
+        grace = GRACE
+        if size is not None or checkpoint is not None:
+            grace = max(GRACE, contract.preempt_grace(checkpoint) + _REST)
     except ValueError as error:
         raise ContractError(str(error)) from None
     os.environ.pop(contract.TIMEOUT, None)

@@ -82,8 +82,13 @@ class WorkflowWatch(NamedTuple):
             time.sleep(self.period)
 
 
-def workflow_watch() -> Optional[WorkflowWatch]:
+def workflow_watch(checkpoint: Optional[float] = None) -> Optional[WorkflowWatch]:
     """The watch that FLOWC_WORKFLOW asks for; None where it is not set or the pod has no account.
+
+    Parameters
+    ----------
+    checkpoint : float, optional
+        Seconds that ``@checkpoint(grace=)`` gives.
 
     Raises
     ------
@@ -97,7 +102,7 @@ def workflow_watch() -> Optional[WorkflowWatch]:
         tell(f"{_BLIND.format(workflow)}: the pod has no token")
         return None
     try:
-        grace = contract.seconds(contract.PREEMPT_GRACE) or 30.0
+        grace = contract.preempt_grace(checkpoint)
     except ValueError as error:
         raise ContractError(str(error)) from None
     return WorkflowWatch(workflow, grace + _REST)

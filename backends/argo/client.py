@@ -23,7 +23,8 @@ _WATCH = 240
 """Seconds of one watch; the server may end it earlier."""
 
 _GOING = 120.0
-"""Seconds in which a workflow that was stopped has ended: pods have their grace, then the exit handler runs."""
+"""Seconds in which a workflow that was stopped has ended: pods have their grace, then the exit handler runs. What a
+step asks for to save a checkpoint comes on top."""
 
 _TERMINATED = 20.0
 """The same of one that was terminated: until then its controller may still create a JobSet."""
@@ -293,9 +294,10 @@ class ArgoClient:
             if not flow.ended:
                 tell(f"the workflow was terminated and has not ended for {_TERMINATED:g} s; is Argo's controller up?")
             return flow.ended
-        flow = self._ended_within(_GOING, run, flow)
+        going = _GOING + flow.longest_grace
+        flow = self._ended_within(going, run, flow)
         if not flow.ended:
-            tell(f"the workflow has not ended within {_GOING:g} s; flowc cancel --force does not wait for its steps")
+            tell(f"the workflow has not ended within {going:g} s; flowc cancel --force does not wait for its steps")
         try:
             left_over = [item["metadata"]["name"] for item in self._jobsets(name, must=flow.may_have_gangs)]
         except ClusterError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -23,6 +22,9 @@ OUTPUTS = "/tmp/flowc/outputs"  # noqa: S108 (in a pod of its own)
 
 START = 600
 """Seconds that a pod may take until its step begins, which ``@timeout`` does not count."""
+
+_TO_END = 15
+"""Seconds that a pod has beyond those in which its step may save a checkpoint: to record its end, and to end."""
 
 RUN = "{{workflow.name}}"
 """The run's id: the Workflow's name is unique in its namespace while it exists."""
@@ -107,7 +109,8 @@ def container(
     out["command"] = [str(given.get("executable") or "python"), *site.code.command]
     out["args"] = args
     if site.settings.way != "s3":  # where it is not there yet
-        out["workingDir"] = posixpath.dirname(site.flow_file)
+        # Not the flow's folder: Python would take a flow called random.py for its own. The runtime goes there.
+        out["workingDir"] = CODE
     own = {name: unexpanded(text) for name, text in sorted(step.env.items()) if in_container(name, text)}
     out["env"] = [{"name": name, "value": text} for name, text in {**own, **dict(sorted(env.items()))}.items()]
     named = [*secrets(step)]
@@ -225,7 +228,12 @@ def placement(step: Step) -> dict[str, Any]:
 
 def deadline(step: Step) -> int | None:
     """Whole seconds after which Kubernetes ends an attempt that does not see to it itself."""
-    return None if step.timeout is None else math.ceil(step.timeout) + START
+    return None if step.timeout is None else math.ceil(step.timeout) + START + math.ceil(step.grace or 0)
+
+
+def termination_grace(step: Step, least: int) -> int:
+    """Whole seconds that a pod has between SIGTERM and SIGKILL: those to save a checkpoint, and some to end."""
+    return least if step.grace is None else max(least, math.ceil(step.grace) + _TO_END)
 
 
 def retry_strategy(step: Step) -> dict[str, Any] | None:

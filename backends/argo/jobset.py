@@ -22,6 +22,7 @@ from .container import (
     placement,
     step_annotations,
     step_env,
+    termination_grace,
 )
 from .names import RANK_JOB, jobset_prefix
 from .site import Site
@@ -33,7 +34,7 @@ LONGEST = 5 * 24 * 3600
 """Seconds after which a gang without ``@timeout`` is ended: nothing may hang for ever."""
 
 GRACE = 45
-"""Seconds that ranks have to save a checkpoint when they are asked to end, and to end."""
+"""Seconds that ranks have to save a checkpoint when they are asked to end, and to end, where the step says nothing."""
 
 _START = 3600
 _QUEUE = 7 * 24 * 3600
@@ -104,7 +105,7 @@ def _pod(site: Site, step: Step) -> dict[str, Any]:
         metadata["annotations"] = step_annotations(step)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": GRACE,
+        "terminationGracePeriodSeconds": termination_grace(step, GRACE),
         # By which they see whether their Workflow has ended, which other steps need not.
         "serviceAccountName": site.gang_account,
         **placement(step),

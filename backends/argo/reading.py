@@ -1,7 +1,7 @@
 """Reading emitted manifests back: the templates must say what the Plan among the code says.
 
-The ConfigMaps are compared with the digest that the Plan carries, parameters and schedule with the Plan's. Templates,
-the calls between them, and rights are read in modules of their own.
+The ConfigMaps are compared with the digest that the Plan carries, the schedule with the Plan's. Objects as such,
+templates with their pods, the calls between them, and rights are read in modules of their own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from ...runtime import contract
 from ..base import Unfaithful, plan_among
 from ..bundle import content_digest, unpack
 from . import options
-from .parameters import value
 from .reading_calls import call_problems
 from .reading_containers import Manifests, container_of, variables_of
+from .reading_fields import differences, elsewhere
+from .reading_objects import object_problems, parameter_problems
+from .reading_pods import pod_problems
 from .reading_rights import rights_problems
 from .reading_templates import template_problems
 from .verify import read_documents, verify_read
@@ -79,6 +81,10 @@ def _mounted(spec: Mapping[str, Any], documents: list[dict[str, Any]]) -> tuple[
     out: dict[str, bytes] = {}
     problems = []
     for source in [source for volume in volumes for source in volume["projected"]["sources"]]:
+        meant = {"configMap": elsewhere("items", "name")}
+        problems += [f"volume code: {problem}" for problem in differences(source, meant, "sources")]
+        if "configMap" not in source:
+            continue
         item = maps.pop(source["configMap"]["name"], None)
         if item is None:
             problems.append(f"ConfigMap {source['configMap']['name']} is missing")
@@ -88,6 +94,7 @@ def _mounted(spec: Mapping[str, Any], documents: list[dict[str, Any]]) -> tuple[
         content = {key: text.encode() for key, text in item.get("data", {}).items()}
         content.update({key: base64.b64decode(text) for key, text in item.get("binaryData", {}).items()})
         for entry in source["configMap"]["items"]:
+            problems += [f"volume code: {problem}" for problem in differences(entry, elsewhere("key", "path"), "items")]
             if entry["key"] not in content:
                 problems.append(f"ConfigMap {item['metadata']['name']} has no {entry['key']}")
             elif entry["path"] in out:
@@ -116,14 +123,19 @@ def _problems(
         found.append(f"the flow's file {bundle.get('file')} is missing")
     if (bundle.get("code") != "installed") != ("flowc/runtime/__main__.py" in code):
         found.append("bundle.json and the ConfigMaps disagree on whether flowc's runtime travels along")
-    listed = next(item for item in documents if item.get("kind") == "Kustomization")["resources"]
-    if sorted(listed) != sorted(name for name in files if name.endswith(".yaml") and name != "kustomization.yaml"):
+    lists = [item["resources"] for item in documents if item.get("kind") == "Kustomization"]
+    if len(lists) != 1:
+        found.append(f"there are {len(lists)} Kustomizations, not one")
+    elif sorted(lists[0]) != sorted(name for name in files if name.endswith(".yaml") and name != "kustomization.yaml"):
         found.append("kustomization.yaml does not list the manifests")
     found += _pinned(bundle, spec, code, files)
-    found += _parameters(plan, spec)
+    made = Manifests(plan, bundle, spec, files)
+    found += object_problems(made, documents)
+    found += parameter_problems(plan, spec)
     found += _cron(plan, next(item for item in documents if item.get("kind") == "WorkflowTemplate"), documents)
     found += _namespace(plan, bundle, documents)
-    found += template_problems(Manifests(plan, bundle, spec, files))
+    found += template_problems(made)
+    found += pod_problems(made)
     found += call_problems(plan, spec)
     found += rights_problems(plan, spec, documents)
     return found
@@ -146,24 +158,6 @@ def _pinned(
             yield f"template {item['name']} does not insist on the code that lies beside the manifests"
         if env.get(contract.CODE_URL) != bundle.get("url"):
             yield f"template {item['name']} fetches its code from {env.get(contract.CODE_URL)}"
-
-
-def _parameters(plan: Plan, spec: Mapping[str, Any]) -> Iterator[str]:
-    there = {item["name"]: item for item in spec.get("arguments", {}).get("parameters", [])}
-    if list(there) != [item.name for item in plan.parameters]:
-        yield f"the Workflow's parameters are {', '.join(there) or 'none'}"
-        return
-    for parameter in plan.parameters:
-        item = there[parameter.name]
-        if parameter.required != ("value" not in item):
-            yield f"parameter {parameter.name} is required in one place only"
-            continue
-        default = parameter.default
-        if not parameter.required and isinstance(default, (int, float)) and json.loads(item["value"]) != default:
-            yield f"the default of parameter {parameter.name} is {item['value']!r}"
-        is_text = isinstance(default, str) or (isinstance(default, list) and parameter.separator)
-        if parameter.type == "str" and is_text and "value" in item and item["value"] != value(parameter):
-            yield f"the default of parameter {parameter.name} is {item['value']!r}"
 
 
 def _cron(plan: Plan, template: Mapping[str, Any], documents: list[dict[str, Any]]) -> Iterator[str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import math
-import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...compiler.plan import Plan, Step
 from ...runtime import contract
@@ -33,6 +33,13 @@ _PARAMETERS = "{{=sprig.b64enc(workflow.parameters.json)}}"
 _HOLE = re.compile(r"\{\{[^{}]*\}\}")
 _FETCHED = "/tmp/flowc/code"  # noqa: S108 (in a pod of its own)
 """Where fetch.py puts the code."""
+
+FROM_POD = {
+    "JOBSET_NAME": "metadata.annotations['jobset.sigs.k8s.io/jobset-name']",
+    "JOBSET_RESTART_ATTEMPT": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']",
+    "REPLICATED_JOB_NAME": "metadata.annotations['jobset.sigs.k8s.io/replicatedjob-name']",
+}
+"""Where a rank learns to which JobSet it belongs."""
 
 _COPIED = re.compile(r"^COPY code (\S+)$", re.MULTILINE)
 
@@ -71,17 +78,25 @@ class Manifests:
 
     def datastore(self, mounts: Mapping[str, str]) -> str:
         """The datastore's URL as a container with these mounts sees it."""
-        url = str(self.bundle.get("datastore") or DEFAULT)
-        if not url.startswith("pvc://"):
-            return url
-        claim, _, folder = url[len("pvc://") :].partition("/")
+        if not self.claim:
+            return self._url
         named = [
             item["name"]
             for item in self.spec.get("volumes", ())
-            if item.get("persistentVolumeClaim", {}).get("claimName") == claim
+            if item.get("persistentVolumeClaim", {}).get("claimName") == self.claim
         ]
         path = next((mounts[name] for name in named if name in mounts), "(nowhere)")
-        return f"file://{path}/{folder.strip('/')}".rstrip("/")
+        return f"file://{path}/{urlsplit(self._url).path.strip('/')}".rstrip("/")
+
+    @property
+    def claim(self) -> str:
+        """The claim that holds the datastore; empty where that is elsewhere."""
+        parts = urlsplit(self._url)
+        return parts.netloc if parts.scheme == "pvc" else ""
+
+    @property
+    def _url(self) -> str:
+        return str(self.bundle.get("datastore") or DEFAULT)
 
 
 # Reading a template --------------------------------------------------------------------------------------------------
@@ -97,8 +112,8 @@ def container_of(template: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def variables_of(container: Mapping[str, Any]) -> dict[str, str]:
-    """The environment variables of a container."""
-    return {item["name"]: item.get("value", "") for item in container["env"]}
+    """The environment variables of a container; of those that come from elsewhere, from where."""
+    return {item["name"]: item.get("value") or str(item.get("valueFrom", "")) for item in container["env"]}
 
 
 def deletes(template: Mapping[str, Any]) -> bool:
@@ -199,8 +214,15 @@ def _of_run(made: Manifests, step: Step, container: Mapping[str, Any], begins: b
         yield contract.RUN_UID, _UID
 
 
-_ELSEWHERE = (contract.OUTPUTS, contract.CAUGHT, contract.FAILURES, contract.CODE_DIGEST, contract.CODE_URL)
-"""Variables that are looked at beside what they belong to."""
+def _elsewhere(made: Manifests, container: Mapping[str, Any], gang: bool) -> Iterator[str]:
+    """The variables that are looked at beside what they belong to."""
+    yield from (contract.OUTPUTS, contract.CAUGHT)
+    if container["args"][0] == "end":
+        yield contract.FAILURES
+    if made.way in ("image", "s3"):
+        yield from (contract.CODE_DIGEST, contract.CODE_URL)
+    if gang:
+        yield from FROM_POD
 
 
 def variable_problems(
@@ -208,15 +230,16 @@ def variable_problems(
 ) -> Iterator[str]:
     """What a container is told otherwise than it must be. ``own`` are the variables that only this one has."""
     there = variables_of(container)
+    others = set(_elsewhere(made, container, contract.GANG_SIZE in own))
     begins = step.name == made.plan.first
     meant = {**dict(_of_run(made, step, container, begins)), **own}
     for name, text in step.env.items():
         # As the kubelet reads it, for which two of them stand for one.
-        free = name not in (*meant, *_ELSEWHERE, "PYTHONPATH") and "{{" not in text
+        free = name not in {*meant, *others, "PYTHONPATH"} and "{{" not in text
         if free and there.get(name, "").replace("$$", "$") != text:
             yield f"the variable {name} is {there.get(name)!r}"
-    ours = {name for name in there if name.startswith("FLOWC_") or name == "PYTHONPATH"}
-    for name in sorted({*meant, *ours} - {*_ELSEWHERE, *(set(step.env) - set(meant))}):
+    own_of_step = {name for name, text in step.env.items() if name != "PYTHONPATH" and "{{" not in text}
+    for name in sorted({*meant, *there} - others - (own_of_step - set(meant))):
         if _read(name, there.get(name)) == _read(name, meant.get(name)):
             continue
         if name == contract.TIMEOUT:
@@ -245,6 +268,6 @@ def start_problems(made: Manifests, step: Step, container: Mapping[str, Any]) ->
     command = [str(options.given(step).get("executable") or "python"), *start]
     if container.get("command") != command:
         yield f"its command is {container.get('command')}, not {command}"
-    folder = posixpath.dirname(f"{made.code_folder(mounts)}/flow/{made.bundle['file']}")
+    folder = made.code_folder(mounts)
     if container.get("workingDir") != (None if made.way == "s3" else folder):
         yield f"it works in the folder {container.get('workingDir')}, not in {folder}"

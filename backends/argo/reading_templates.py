@@ -15,6 +15,7 @@ from ...runtime import contract
 from . import options
 from .container import secrets
 from .reading_containers import (
+    FROM_POD,
     RUN,
     SIZE,
     Manifests,
@@ -31,13 +32,6 @@ from .reading_containers import (
 from .site import IMAGE
 
 _INDEX = "{{inputs.parameters.index}}"
-
-_FROM_POD = {
-    "JOBSET_NAME": "metadata.annotations['jobset.sigs.k8s.io/jobset-name']",
-    "JOBSET_RESTART_ATTEMPT": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']",
-    "REPLICATED_JOB_NAME": "metadata.annotations['jobset.sigs.k8s.io/replicatedjob-name']",
-}
-"""Where a rank learns to which JobSet it belongs."""
 
 
 def template_problems(made: Manifests) -> Iterator[str]:
@@ -131,8 +125,9 @@ def _outputs(step: Step, item: Mapping[str, Any], env: Mapping[str, str], caught
 def _retries(step: Step, item: Mapping[str, Any], caught: bool) -> Iterator[str]:
     there = item.get("retryStrategy", {})
     retry = None if caught else step.retry
-    times = int(there.get("limit", "0"))
-    if times != (retry.times if retry else 0):
+    # Without a limit Argo tries for ever.
+    times = there.get("limit", "any number of" if "retryStrategy" in item else 0)
+    if str(times) != str(retry.times if retry else 0):
         yield f"it is tried {times} times more"
     if retry is None:
         return
@@ -186,9 +181,9 @@ def _needs(made: Manifests, step: Step, container: Mapping[str, Any], caught: bo
         there = {each: str(amount) for each, amount in resources.get(name, {}).items()}
         if there != wanted:
             yield f"its {name} are {there or 'none'}, not {wanted or 'none'}"
-    named = [each["secretRef"]["name"] for each in container.get("envFrom", ())]
-    if named != secrets(step):
-        yield f"its secrets are {', '.join(named) or 'none'}"
+    sources = container.get("envFrom", [])
+    if sources != [{"secretRef": {"name": name}} for name in secrets(step)]:
+        yield f"its secrets are {sources or 'none'}, not {', '.join(secrets(step)) or 'none'}"
 
 
 def _gang(made: Manifests, item: Mapping[str, Any]) -> Iterator[str]:
@@ -221,7 +216,7 @@ def _gang(made: Manifests, item: Mapping[str, Any]) -> Iterator[str]:
     if [each for each in pod.get("volumes", []) if each["name"] in names] != shared:
         yield "its ranks have other volumes than the rest of the flow"
     sources = {each["name"]: each.get("valueFrom", {}).get("fieldRef", {}) for each in pod["containers"][0]["env"]}
-    for name, path in _FROM_POD.items():
+    for name, path in FROM_POD.items():
         if sources.get(name, {}).get("fieldPath") != path:
             yield f"the variable {name} does not tell its ranks which JobSet they belong to"
 

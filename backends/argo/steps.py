@@ -20,10 +20,14 @@ from .container import (
     retry_strategy,
     step_annotations,
     step_env,
+    termination_grace,
 )
 from .dag import INDEX
 from .jobset import manifest, step_deadline
 from .site import Site
+
+_GRACE = 30
+"""Seconds that Kubernetes gives a pod to end."""
 
 _STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """Keeps autoscalers from moving the pod by which Argo watches a JobSet: with it lost, a retry would begin beside it."""
@@ -47,7 +51,12 @@ def _task(site: Site, step: Step) -> dict[str, Any]:
     strategy = retry_strategy(step)
     if strategy:
         out["retryStrategy"] = strategy
-    return {**out, **_pod(site, step), "container": container(site, step, _arguments(step), env)}
+    out.update(_pod(site, step))
+    grace = termination_grace(step, _GRACE)
+    if grace != _GRACE:
+        # A template has no field for it; Argo's own SIGKILL waits for as long, too.
+        out["podSpecPatch"] = json.dumps({"terminationGracePeriodSeconds": grace})
+    return {**out, "container": container(site, step, _arguments(step), env)}
 
 
 def _caught(site: Site, step: Step) -> dict[str, Any]:

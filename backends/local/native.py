@@ -1,4 +1,4 @@
-"""Native threads that a flow has started while it was imported, and what a fork does to them."""
+"""What a flow has started outside Python while it was imported, and what a fork does to it: threads, CUDA."""
 
 from __future__ import annotations
 
@@ -8,6 +8,25 @@ import sys
 _PAUSE_HARD = 2
 _THREADS = "/proc/self/task"
 _MAPS = "/proc/self/maps"
+_OPEN = "/proc/self/fd"
+_CUDA = "/dev/nvidia-uvm"
+"""What CUDA opens as soon as it is asked for anything, and keeps open. NVML, which nvidia-smi asks, does without."""
+
+
+def cuda_has_begun() -> bool:
+    """Whether this process has begun to use CUDA, so that a process that it forks could not."""
+    try:
+        numbers = os.listdir(_OPEN)
+    except OSError:
+        return False  # no such folder on this system
+    return any(_target(number) == _CUDA for number in numbers)
+
+
+def _target(number: str) -> str:
+    try:
+        return os.readlink(f"{_OPEN}/{number}")
+    except OSError:
+        return ""  # closed since
 
 
 def end_native_threads() -> None:

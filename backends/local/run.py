@@ -22,7 +22,7 @@ from ...runtime.report import INTERRUPTED, Failure
 from ...runtime.runs import RunError, RunInfo, RunStatus, create_run, hold_lock, is_alive, read_run, write_status
 from .events import Event, Listener, RunEnded, RunStarted, ignore
 from .interrupts import Interrupts
-from .native import end_native_threads
+from .native import cuda_has_begun, end_native_threads
 from .scheduler import Scheduler
 from .server import Handle, start_server
 from .settings import LocalSettings, RunResult
@@ -64,8 +64,17 @@ def run_local(
         raise ValueError(f"max_workers is {settings.max_workers}; at least 1 task must be able to run")
     datastore = open_datastore(settings.datastore)
     with Interrupts() as interrupts:
-        if settings.isolation == "spawn":
-            prepare = by_spawn(loaded.file, plan.name, datastore)
+        fresh = settings.isolation == "spawn"
+        if not fresh and cuda_has_begun():
+            fresh = True
+            print(
+                "flowc: warning: the flow began to use CUDA while it was imported, which no forked process could go on "
+                "with: each task starts afresh, as with --isolation spawn. It is faster to use devices in steps only.",
+                file=sys.stderr,
+            )
+        if fresh:
+            graces = {step.name: step.grace for step in plan.steps if step.grace is not None}
+            prepare = by_spawn(loaded.file, plan.name, datastore, graces)
         else:
             gangs = any(step.kind == "gang" for step in plan.steps)
             foreaches = any(step.leave.kind == "foreach" for step in plan.steps)

@@ -381,12 +381,13 @@ class Scheduler:
     @staticmethod
     def _grace(attempt: Attempt) -> float:
         # The ranks of a gang end their own processes; only one that does not is killed with what it supervises.
-        if not attempt.gang:
+        said = attempt.step.grace
+        if not attempt.gang and said is None:
             return STOP_GRACE
         try:
-            checkpoint = contract.seconds(contract.PREEMPT_GRACE) or CHECKPOINT_GRACE
+            checkpoint = contract.preempt_grace(said, CHECKPOINT_GRACE)
         except ValueError:  # which the ranks say themselves
-            checkpoint = CHECKPOINT_GRACE
+            checkpoint = said or CHECKPOINT_GRACE
         return max(STOP_GRACE, checkpoint + 1.0)
 
     def _timeout(self, attempt: Attempt) -> None:

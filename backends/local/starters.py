@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ GANG_MAIN = "127.0.0.1"
 """Where all ranks of a local gang find the control rank."""
 
 GANG_GRACE = 4.0
-"""Seconds that a gang's processes have to save a checkpoint, where FLOWC_PREEMPT_GRACE does not say."""
+"""Seconds that a gang's processes have to save a checkpoint, where neither FLOWC_PREEMPT_GRACE nor the step says."""
 
 Request = list[Any]
 Start = Callable[[Request], Callable[[], int]]
@@ -81,7 +81,13 @@ def by_fork(
                     rank, size = gang
                     membership = Membership(size, rank, GANG_MAIN, attempt)
                     code = run_rank(
-                        flow_class, run, datastore, task, membership, preempt_grace=GANG_GRACE, report=errors.append
+                        lambda: flow_class,
+                        run,
+                        datastore,
+                        task,
+                        membership,
+                        preempt_grace=GANG_GRACE,
+                        report=errors.append,
                     )
                 if errors:
                     # The server passes it on, wherever this process can no longer write.
@@ -96,8 +102,9 @@ def by_fork(
     return prepare
 
 
-def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
-    """Run each task in a fresh interpreter, which imports the flow again."""
+def by_spawn(file: str, flow: str, datastore: Datastore, graces: Mapping[str, float]) -> Prepare:
+    """Run each task in a fresh interpreter, which imports the flow again; ``graces`` has the seconds to save of the
+    steps that say them."""
     package = __name__.split(".", maxsplit=1)[0]
     # Safe path (3.11): a flow called json.py in the current folder must not be what the interpreter itself imports.
     safe = ["-P"] if sys.version_info >= (3, 11) else []
@@ -126,7 +133,7 @@ def by_spawn(file: str, flow: str, datastore: Datastore) -> Prepare:
             if gang is not None:
                 env[contract.GANG_RANK], env[contract.GANG_SIZE] = str(gang[0]), str(gang[1])
                 env[contract.GANG_MAIN] = GANG_MAIN
-                env.setdefault(contract.PREEMPT_GRACE, str(GANG_GRACE))
+                env.setdefault(contract.PREEMPT_GRACE, f"{graces.get(step, GANG_GRACE):.15g}")
             if caught is not None:
                 env[contract.CAUGHT] = json.dumps(caught)
             os.execve(command[0], [*command, step, "--index", address.task_id], env)  # noqa: S606

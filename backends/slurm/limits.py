@@ -23,6 +23,15 @@ _WARNING = 60
 _UNKNOWN = 30
 """Seconds of warning before a limit that only the partition knows: most have hours, some for tests a few minutes."""
 
+_GRACE = 30
+"""Seconds to save a checkpoint that the others leave room for."""
+
+_TO_END = 15
+"""Seconds beyond those that a step asks for, to record the end of the attempt and to give the job back."""
+
+LONGEST_WARNING = 65535
+"""Seconds of warning that ``--signal`` takes at most."""
+
 
 class BadTime(ValueError):
     """A text that is no limit of Slurm."""
@@ -67,10 +76,23 @@ def derived_limit(step: Step) -> int | None:
         if waits > _LONGEST:
             return UNLIMITED
     further = _PER_ATTEMPT if step.catch else 0
-    total = attempts * (step.timeout + _PER_ATTEMPT) + waits + further + _AT_THE_END
+    saving = max(0.0, (step.grace or 0) - _GRACE)  # after each timeout, and after the warning
+    total = attempts * (step.timeout + _PER_ATTEMPT + saving) + waits + further + _AT_THE_END + saving
     if total > _LONGEST:
         return UNLIMITED
     return math.ceil(total / 60) * 60
+
+
+def limit_of(step: Step) -> int | None:
+    """The time limit of a step's job in seconds; None where the step says nothing of it.
+
+    Raises
+    ------
+    BadTime
+        If what it says is no limit.
+    """
+    given = step.options.get("slurm", {})
+    return read_limit(given["time"]) if "time" in given else derived_limit(step)
 
 
 def clock(limit: int) -> str:
@@ -84,8 +106,34 @@ def clock(limit: int) -> str:
     return f"{days}-{text}" if days else text
 
 
-def warning(limit: int | None) -> int:
-    """How many seconds before its limit a job is told: enough to save a checkpoint, and little of a short job."""
+def warning(limit: int | None, grace: float | None = None) -> int:
+    """How many seconds before its limit a job is told: enough to save a checkpoint, and little of a short job.
+
+    Parameters
+    ----------
+    grace : float, optional
+        Seconds that the step asks for to save one.
+    """
+    least = 0 if grace is None else math.ceil(grace) + _TO_END
     if limit is None:
-        return _UNKNOWN
-    return _WARNING if limit >= _LONG else max(10, limit // 10)
+        return max(_UNKNOWN, least)
+    return max(_WARNING if limit >= _LONG else max(10, limit // 10), least)
+
+
+def saving_problem(step: Step) -> tuple[str, str] | None:
+    """Why a step has not the time to save that it asks for, and what to do: its job would have to be warned before it
+    begins, or earlier than Slurm warns."""
+    try:
+        limit = limit_of(step)
+    except BadTime:
+        return None  # which is said of the limit itself
+    if step.grace is None or limit == UNLIMITED:
+        return None
+    early = warning(limit, step.grace)
+    asks = f"@checkpoint(grace={step.grace:.15g}) has the job warned {early} s before its time limit"
+    if limit is not None and early >= limit:
+        return f"{asks}, which is {clock(limit)} in all", "give the job more time, by @slurm(time=...), or less grace"
+    if early > LONGEST_WARNING:
+        help = 'give less grace, or the job no limit: @slurm(time="UNLIMITED")'
+        return f"{asks}, and Slurm warns none earlier than {LONGEST_WARNING} s", help
+    return None

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...compiler.plan import Gang, Plan, Step
 from . import hostlist
-from .limits import UNLIMITED, BadTime, clock, derived_limit, read_limit, warning
+from .limits import UNLIMITED, BadTime, clock, limit_of, read_limit, saving_problem, warning
 
 NAME = r"[A-Za-z0-9_.+-]*[A-Za-z0-9_.+]"
 _NAMES = rf"{NAME}(,{NAME})*"
@@ -120,12 +120,12 @@ def flags(plan: Plan, step: Step) -> dict[str, str | None]:
     else:
         out["nodes"] = out["ntasks"] = "1"
     out["requeue" if step.retry is not None else "no-requeue"] = None
-    limit = read_limit(given["time"]) if "time" in given else derived_limit(step)
+    limit = limit_of(step)
     if limit is not None:
         out["time"] = clock(limit)
     if limit != UNLIMITED and _gains_by_a_warning(step):
         # Where the step states no limit, the partition does.
-        out["signal"] = f"B:USR1@{warning(limit)}"
+        out["signal"] = f"B:USR1@{warning(limit, step.grace)}"
     for name, value in given.items():
         flag = OPTIONS[name].flag
         if flag and name not in ("time", "exclusive"):
@@ -199,6 +199,9 @@ def problems(plan: Plan, step: Step) -> Iterator[Problem]:
         message = f"@resources(gpu={step.resources.gpu}) and @slurm(gres={given['gres']!r}) ask for different GPUs"
         yield Problem("FC410", message, "say it in one place, or say the same in both")
     yield from _too_many_hosts(plan, step)
+    unsaved = saving_problem(step)
+    if unsaved is not None:
+        yield Problem("FC410", *unsaved)
     for name, value in step.env.items():
         if not _is_text(value):
             message = f"the environment variable {name} holds a character that no file can hold"

@@ -290,8 +290,10 @@ def _time_problems(step: Step, limit: str | None, signal: str | None) -> Iterato
             yield "it is to be warned of its limit, and can do nothing then"
         return
     match = re.fullmatch(r"B:USR1@([0-9]+)", signal or "")
-    if match is None or not 0 < int(match[1]) < (found or 60):
+    if match is None or not 0 < int(match[1]) < (found or 60 + (step.grace or 0)):
         yield f"--signal is {signal!r}, which is no warning before its limit"
+    elif step.grace is not None and int(match[1]) <= step.grace:
+        yield f"--signal is {signal!r}, too late for the {step.grace:.15g} s that the step has to save"
 
 
 def _run_problems(step: Step, run: list[str]) -> Iterator[str]:

@@ -200,7 +200,8 @@ TARGETS: tuple[Code, ...] = (
         "FC410", "An option of sbatch that has its place elsewhere",
         """extra= is for options of sbatch that flowc knows nothing of. What another decorator says, or what flowc sets
         itself to chain the jobs, cannot be said there once more. Nor can a step say two things of which Slurm takes
-        only one: more hosts in nodelist= than it has nodes, or other GPUs in gres= than in @resources.""",
+        only one: more hosts in nodelist= than it has nodes, other GPUs in gres= than in @resources, or more time to
+        save in @checkpoint(grace=) than its job has.""",
         """
         @slurm(extra={"mem": "16G"})
         @step

@@ -14,8 +14,8 @@ from ..checkpoint_watch import saved_while_it_runs
 from . import environment, programs
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
-from .scripts import find_script
-from .standby import Command, Nodes, nodes, serve
+from .scripts import STRAGGLING, find_script
+from .standby import Command, Nodes, nodes, seconds_to_end, serve
 from .torch_extensions import extensions, is_compiled
 
 _OF_CPUS = "deepspeed_shm_comm"
@@ -81,9 +81,11 @@ class DeepSpeed:
                 fixed.append(f"--master_port={port}")
         if size == 1:
             fixed.append("--force_multi")
+        patience = f"{seconds_to_end():g},{STRAGGLING:g}"
         commands = {}
         for rank in range(size):
-            argv = [self.nodes.pythons[rank], "-c", _START, text, *fixed, f"--node_rank={rank}", *words, *script]
+            start = [self.nodes.pythons[rank], "-c", _START, text, patience]
+            argv = [*start, *fixed, f"--node_rank={rank}", *words, *script]
             commands[rank] = Command(argv, self._shared_threads(rank, slots), cwd=os.getcwd())
         self.nodes.run(commands, "deepspeed")
 
@@ -100,8 +102,10 @@ class DeepSpeed:
 # launcher. What has been imported takes half a second to put away, which the report of a failure would be late by.
 # The launcher numbers a node's devices from 0, as if each rank had a host with all of its devices to itself; so the
 # numbers are those of the devices that this rank sees.
+# It asks its processes to end one after the other, and waits 30 s for each, whatever has happened. Here all are asked
+# at once; they have the gang's grace where the launcher was asked itself, and hardly any time where one of them failed.
 _START = """
-import os, subprocess, sys, tempfile
+import os, psutil, signal, subprocess, sys, tempfile, time
 from deepspeed.launcher import launch, runner
 
 class OfRunner:
@@ -130,6 +134,37 @@ class OfRank:
             own = seen.split(",")
             env["CUDA_VISIBLE_DEVICES"] = ",".join(own[n].strip() for n in numbers if n < len(own)) or seen
 
+class Ending:
+    def __init__(self, grace, straggling):
+        self.grace, self.straggling = grace, straggling
+        self.asked, self.until = False, None
+
+    def __call__(self, pid):
+        if self.until is None:
+            self.until = time.monotonic() + (self.grace if self.asked else self.straggling)
+            self.all = psutil.Process().children(recursive=True)
+            self.each(psutil.Process.terminate, self.all)
+        self.each(psutil.Process.kill, psutil.wait_procs(self.all, max(0, self.until - time.monotonic()))[1])
+
+    def each(self, end, processes):
+        for process in processes:
+            try:
+                end(process)
+            except psutil.NoSuchProcess:
+                pass
+
+class Noting:
+    def __getattr__(self, name):
+        return getattr(signal, name)
+
+    def signal(self, number, act):
+        def note(*given):
+            ending.asked = True
+            act(*given)
+        return signal.signal(number, note)
+
+ending = launch.terminate_process_tree = Ending(*map(float, sys.argv.pop(2).split(",")))
+launch.signal = Noting()
 runner.subprocess = OfRunner()
 with tempfile.NamedTemporaryFile("w", prefix="hostfile-") as file:
     file.write(sys.argv.pop(1))

@@ -11,6 +11,10 @@ from typing import Optional, Union
 from ...dsl import FlowcError
 from ..gang.output import write_all
 
+STRAGGLING = 0.5
+"""Seconds between SIGTERM and SIGKILL for the processes of a node on which one has failed. The launchers alone wait
+30 s for them and say nothing till then; meanwhile a node that only lost them would be taken for the one that failed."""
+
 _KEPT = 4000
 
 _LOST = re.compile(r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote")

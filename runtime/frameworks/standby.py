@@ -216,7 +216,7 @@ class Nodes:
                 link.send({"t": "signal", "number": int(signal.SIGTERM)})
             except OSError:
                 pass
-        deadline = time.monotonic() + _grace()
+        deadline = time.monotonic() + seconds_to_end()
         while waiting:
             try:
                 waiting.discard(outcomes.get(timeout=max(0.0, deadline - time.monotonic())).rank)
@@ -226,7 +226,8 @@ class Nodes:
 
     def _never_ended(self, waiting: set[int], name: str) -> ProgramFailed:
         where = ", ".join(rank_on(rank, self.gang.members[rank].host) for rank in sorted(waiting))
-        text = f"{name} on {where} did not end within {_grace():g} s of SIGTERM; {contract.PREEMPT_GRACE} gives it more"
+        within = f"within {seconds_to_end():g} s of SIGTERM"
+        text = f"{name} on {where} did not end {within}; {contract.PREEMPT_GRACE} gives it more"
         return ProgramFailed(text, programs.shell_code(-signal.SIGKILL))
 
     def _failure(self, failed: list[Outcome], name: str) -> ProgramFailed:
@@ -324,7 +325,8 @@ def _noting_sigterm() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _grace() -> float:
+def seconds_to_end() -> float:
+    """How long programs have after SIGTERM where the attempt is asked to end."""
     return contract.seconds(contract.PREEMPT_GRACE) or Limits().preempt_grace
 
 

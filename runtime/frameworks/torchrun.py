@@ -20,7 +20,7 @@ from . import environment, local_rank
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
 from .programs import Program, ProgramFailed, how_it_ended, signal_group
-from .scripts import Tail, find_script, first_error, is_consequence
+from .scripts import STRAGGLING, Tail, find_script, first_error, is_consequence
 
 _NODES = ("--nnodes",)
 _PROCESSES = ("--nproc-per-node", "--nproc_per_node")
@@ -37,9 +37,27 @@ _NO_SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 those before a restart left there, and wait for them (https://github.com/pytorch/pytorch/issues/135712)."""
 
 _SHUTDOWN = ("--shutdown-timeout", "--shutdown_timeout")
-_STRAGGLING = 0.5
-"""Seconds between SIGTERM and SIGKILL for the processes of a node on which one has failed. torchrun alone waits 30 s
-for them and says nothing till then; meanwhile a node that only lost them would be taken for the one that failed."""
+
+_START = """
+import atexit, os, sys
+from torch.distributed.run import main
+sys.argv[0] = "torchrun"
+try:
+    main()
+    code = 0
+except SystemExit as end:
+    if not isinstance(end.code, (int, type(None))):
+        raise
+    code = end.code or 0
+except BaseException:
+    sys.excepthook(*sys.exc_info())
+    code = 1
+atexit._run_exitfuncs()
+sys.stdout.flush(), sys.stderr.flush()
+os._exit(code & 255)
+"""
+"""torchrun's own command. What it has imported would take the interpreter up to a second to put away, which the step
+and the report of a failure would be late by."""
 
 _SETTLE = 10.0
 """Seconds that a node whose processes lost others waits for the node whose process ended first, which then ends it."""
@@ -124,7 +142,7 @@ class Torch:
         if self._is_elastic(given):
             env.setdefault(_NO_SHARED_STORE, "1")
         # Without the dashes torchrun takes a script's --l for an abbreviation of one of its own options.
-        command = [sys.executable, "-m", "torch.distributed.run", *options, "--", *program, *words]
+        command = [sys.executable, "-c", _START, *options, "--", *program, *words]
         stragglers = _Stragglers()
         errors = Tail(stragglers.notice) if self._ends_stragglers(given) else Tail()
         running = Program(command, env, err=errors.take)
@@ -247,7 +265,7 @@ class _Stragglers:
             return
         self._pids.append(int(waited_for[1]))
         if len(self._pids) == 1:
-            timer = threading.Timer(_STRAGGLING, self._kill)
+            timer = threading.Timer(STRAGGLING, self._kill)
             timer.daemon = True
             timer.start()
 

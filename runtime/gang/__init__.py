@@ -11,6 +11,7 @@ from .failure import (
     GangError,
     GangFailure,
     GangResult,
+    RankEnd,
 )
 from .handle import GangHandle, Member
 from .membership import Membership, MembershipError, detect
@@ -32,6 +33,7 @@ __all__ = [
     "Member",
     "Membership",
     "MembershipError",
+    "RankEnd",
     "detect",
     "new_token",
     "supervise",

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .collectives import Collectives
-from .failure import GangFailure, rank_on, ranks_text
+from .ends import Ends
+from .failure import GangFailure, RankEnd, rank_on, ranks_text
 from .handle import Member
 from .loop import Channel
+from .output import as_lines
 from .ports import candidate_ports
 from .rendezvous import Reception
-from .supervisor import Setting, Supervisor, as_lines, cannot_take_part, completed, how_ended
+from .supervisor import Setting, Supervisor, cannot_take_part, completed, how_ended
 from .wire import Buffer, Frame, WorkerInfo, digest_of
 
 _FIRST_WORD, _NEXT_WORD = 10.0, 30.0
@@ -38,11 +40,14 @@ class Control(Supervisor):
         self._sending_home = False
         self._finishing = False
         self._notes: dict[str, None] = {}
+        self._ends = Ends(self.size)
         self._hashed: tuple[Buffer, bytes] = (b"", b"")
         self._collectives = Collectives(self.size, self._deliver)
 
     def begin(self) -> None:
         """Listen; a gang of one has formed already."""
+        if self.setting.lack:
+            self._ends.note(0, self.setting.host, "unable", cannot_take_part(self.setting.lack))
         if self.size == 1:
             if self.setting.lack:
                 self.conclude(self.unable())
@@ -88,10 +93,13 @@ class Control(Supervisor):
             self._workers[info.rank] = self._by_channel[channel] = _Worker(info, channel)
             channel.send({"t": "welcome"})
             channel.keep_alive(self.limits.heartbeat, self.limits.silence)
+            self._ends.forget(info.rank)
+            reason = cannot_take_part(info.lack) if info.lack else ""
+            if reason:
+                self._ends.note(info.rank, info.host, "unable", reason)
             if self._sending_home:
                 self._send_home(self._workers[info.rank])
-            elif info.lack:
-                reason = cannot_take_part(info.lack)
+            elif reason:
                 self._send_all_home(GangFailure(info.rank, info.host, None, None, (), reason, "unable"))
             elif len(self._workers) == self.size - 1:
                 self._form()
@@ -201,16 +209,9 @@ class Control(Supervisor):
             self._preempt(GangFailure(rank, worker.info.host, None, None, (), str(header.get("reason")), "preempted"))
 
     def _report(self, worker: _Worker, header: dict[str, Any], kind: str, reason: str) -> GangFailure:
-        code, number = header.get("code"), header.get("signal")
-        return GangFailure(
-            worker.info.rank,
-            worker.info.host,
-            code if isinstance(code, int) else None,
-            number if isinstance(number, int) else None,
-            as_lines(header.get("lines")),
-            reason,
-            kind,
-        )
+        end = self._ends.told(worker.info.rank, worker.info.host, header)
+        lines = as_lines(header.get("lines"))
+        return GangFailure(end.rank, end.host, end.exit_code, end.signal, lines, reason, kind)
 
     def _worker_ended(self, worker: _Worker, header: dict[str, Any]) -> None:
         worker.ended = True
@@ -231,9 +232,11 @@ class Control(Supervisor):
         if not self._formed and self._failure is None:
             # It may come again, or another in its place.
             del self._workers[worker.info.rank], self._by_channel[channel]
+            self._ends.note(worker.info.rank, worker.info.host, "lost", f"was here and went again: {why}")
             self._notes[f"{rank_on(worker.info.rank, worker.info.host)} was here and went again: {why}"] = None
             return
         worker.ended = True
+        self._ends.note(worker.info.rank, worker.info.host, "lost", f"lost: {why}")
         self._fail(GangFailure(worker.info.rank, worker.info.host, None, None, (), f"was lost: {why}", "lost"))
         self._check_all_ended()
         self._check_closed()
@@ -242,10 +245,12 @@ class Control(Supervisor):
 
     def body_failing(self, kind: str, reason: str) -> None:
         """Rank 0 itself failed."""
+        self._ends.told(0, self.setting.host, {"kind": kind, "reason": reason, **self.state()})
         self._fail(self.own_failure(kind, reason))
 
     def body_finished(self) -> None:
         """Complete the report on rank 0 if it is the one."""
+        self._ends.told(0, self.setting.host, self.state())
         failure = self._failure
         if failure is not None and failure.rank == 0 and failure.kind in ("exit", "signal", "abort", "preempted"):
             self._failure = completed(failure, self.exit_code, self.exit_signal, self.lines())
@@ -257,6 +262,11 @@ class Control(Supervisor):
         if self._sending_home:
             self.conclude(self._failure)
         self._preempt(GangFailure(0, self.setting.host, None, None, (), reason, "preempted"))
+
+    def ends(self) -> tuple[RankEnd, ...]:
+        """Those of all ranks."""
+        hosts = {rank: worker.info.host for rank, worker in self._workers.items()}
+        return self._ends.report({0: self.setting.host, **hosts}, self._formed)
 
     def _fail(self, failure: GangFailure) -> None:
         if self._failure is not None:

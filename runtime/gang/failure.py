@@ -1,9 +1,9 @@
-"""How a gang ends: the exit codes of its ranks, and the report on the rank that failed first."""
+"""How a gang ends: the exit codes of its ranks, and the report on the rank that failed first and on all others."""
 
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 # Codes of the supervisor's own, taken from sysexits(3) so that they say something to other programs as well: 69 service
@@ -29,13 +29,13 @@ class GangAborted(GangError):
 
 
 @dataclass(frozen=True)
-class GangFailure:
-    """The first rank that failed, and how.
+class RankEnd:
+    """How one rank of a gang that failed ended.
 
     Parameters
     ----------
     rank : int
-        The rank; for a gang that did not form, the lowest rank that never came.
+        The rank.
     host : str or None
         Name of the rank's host, where it is known.
     exit_code : int or None
@@ -45,10 +45,11 @@ class GangFailure:
     last_lines : tuple of str
         The last lines that the body wrote.
     reason : str
-        One sentence: ``exited with code 3``, ``was lost: no sign of life for 10 s``.
+        In words: ``exited with code 3``, ``ended by SIGTERM``, ``lost: no sign of life for 10 s``.
     kind : str
-        ``exit``, ``signal``, ``abort``, ``lost``, ``preempted``, ``unable`` (the rank lacks something, so that the gang
-        did not form) or ``formation``.
+        What became of it by itself: ``done``, ``exit``, ``signal``, ``abort``, ``lost`` or ``unable`` (it lacks
+        something); ``ended`` where it was still running when it was asked to end because of another, or from outside;
+        ``idle`` where its body never ran, ``absent`` where it never came, ``silent`` where it did not say.
     """
 
     rank: int
@@ -59,20 +60,17 @@ class GangFailure:
     reason: str
     kind: str = "exit"
 
-    def __str__(self) -> str:
-        return self.reason if self.kind == "formation" else f"{rank_on(self.rank, self.host)} {self.reason}"
-
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {**vars(self), "last_lines": list(self.last_lines)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> GangFailure:
+    def from_json(cls, data: dict[str, Any]) -> RankEnd:
         """Read :meth:`to_json` back.
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        KeyError, TypeError, ValueError, OverflowError
             If the data are no report.
         """
         return cls(
@@ -84,6 +82,50 @@ class GangFailure:
             reason=str(data["reason"]),
             kind=str(data["kind"]),
         )
+
+
+@dataclass(frozen=True)
+class GangFailure(RankEnd):
+    """The first rank that failed, and how; and how all of them ended, as far as it is known where this is read.
+
+    Parameters
+    ----------
+    rank : int
+        The rank; for a gang that did not form, the lowest rank that never came.
+    host, exit_code, signal, last_lines
+        As of any rank.
+    reason : str
+        One sentence: ``exited with code 3``, ``was lost: no sign of life for 10 s``.
+    kind : str
+        ``exit``, ``signal``, ``abort``, ``lost``, ``preempted``, ``unable`` (the rank lacks something, so that the gang
+        did not form) or ``formation``.
+    ranks : tuple of RankEnd
+        In the order of the ranks: every one on the control rank, on a worker its own. Empty as long as the gang ends.
+    """
+
+    # Every rank gives the same report, however much it knows of the others.
+    ranks: tuple[RankEnd, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        return self.reason if self.kind == "formation" else f"{rank_on(self.rank, self.host)} {self.reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        data = super().to_json()
+        del data["ranks"]
+        return {**data, "ranks": [end.to_json() for end in self.ranks]} if self.ranks else data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> GangFailure:
+        """Read :meth:`to_json` back.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, OverflowError
+            If the data are no report.
+        """
+        end = RankEnd.from_json(data)
+        return cls(**vars(end), ranks=tuple(RankEnd.from_json(each) for each in data.get("ranks", ())))
 
 
 @dataclass(frozen=True)

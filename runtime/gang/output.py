@@ -9,7 +9,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Optional
+from typing import Any, Optional
 
 from .loop import Loop
 from .wire import Buffer
@@ -49,6 +49,12 @@ def last_lines(out: LastLines, err: LastLines) -> tuple[str, ...]:
     room = LINES - len(errors)
     others = out.lines()[-room:] if room else []
     return tuple(line for _, line in sorted(errors + others))
+
+
+def as_lines(value: Any) -> tuple[str, ...]:
+    """The lines of a message, if they are some; no more than there may be."""
+    lines = value[-LINES:] if isinstance(value, list) else ()
+    return tuple(line[-_LINE_BYTES:] for line in lines if isinstance(line, str))
 
 
 def write_all(descriptor: int, data: Buffer) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 from .. import contract, processes
 from .body import Body, BodyCode
-from .failure import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangFailure, GangResult, signal_name
+from .failure import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangFailure, GangResult, RankEnd, signal_name
 from .guard import Guard
 from .handle import Member
 from .loop import Loop
@@ -101,6 +101,7 @@ class Supervisor:
         self.exit_signal: Optional[int] = None
         self.result: Optional[GangResult] = None
         self._ending = False
+        self._asked = ""
         self._hurry: Optional[float] = None
         self._signals: Optional[processes.Signals] = None
         self._others: frozenset[int] = frozenset()
@@ -182,8 +183,12 @@ class Supervisor:
                 self.body_finished()
             return
         if not self._ending:
+            # One that has ended by now has done so by itself.
+            self._reap()
             self._ending = True
-            self.body.signal(signal.SIGTERM)
+            if self.body.running:
+                self._asked = "to end"
+                self.body.signal(signal.SIGTERM)
         self.loop.after(grace, self._kill_body)
         self._hurry = self.loop.now + grace + 1.0
 
@@ -196,6 +201,7 @@ class Supervisor:
 
     def _kill_body(self) -> None:
         if self.body is not None and self.body.running:
+            self._asked = "killed"
             self.body.signal(signal.SIGKILL)
             processes.kill_and_reap_children_except({*self._others, self.body.pid})
 
@@ -275,6 +281,10 @@ class Supervisor:
         """The last lines of the body's output so far."""
         return () if self.body is None else self.body.lines()
 
+    def state(self) -> dict[str, Any]:
+        """How this rank's body stands, as the control rank is told; ``asked`` if it still ran when it was to end."""
+        return {"code": self.exit_code, "signal": self.exit_signal, "lines": list(self.lines()), "asked": self._asked}
+
     def own_failure(self, kind: str, reason: str) -> GangFailure:
         """A report on this rank."""
         return GangFailure(self.rank, self.setting.host, self.exit_code, self.exit_signal, self.lines(), reason, kind)
@@ -286,6 +296,8 @@ class Supervisor:
     def conclude(self, failure: Optional[GangFailure]) -> None:
         """Set the result that :meth:`run` gives."""
         if self.result is None:
+            if failure is not None:
+                failure = replace(failure, ranks=self.ends())
             self.result = GangResult(self._code(failure), failure)
 
     def _code(self, failure: Optional[GangFailure]) -> int:
@@ -323,6 +335,10 @@ class Supervisor:
         """A signal asked this rank to end."""
         raise NotImplementedError
 
+    def ends(self) -> tuple[RankEnd, ...]:
+        """How the ranks ended, as far as it is known here, for the report of a gang that failed."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Let every connection go."""
         raise NotImplementedError
@@ -343,11 +359,6 @@ def how_ended(code: Optional[int], number: Optional[int]) -> str:
 def cannot_take_part(lack: str) -> str:
     """Why the gang did not form, as a report gives it."""
     return f"cannot take part: {lack}"
-
-
-def as_lines(value: Any) -> tuple[str, ...]:
-    """The lines of a message, if they are some."""
-    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def own_host() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from .failure import GangFailure
+from .ends import end_of
+from .failure import GangFailure, RankEnd
 from .handle import Member
 from .loop import Channel
 from .ports import candidate_ports
@@ -22,6 +23,7 @@ class Worker(Supervisor):
         self._control: Optional[Channel] = None
         self._failure: Optional[GangFailure] = None
         self._verdict = False
+        self._end: Optional[RankEnd] = None
 
     def begin(self) -> None:
         """Set out for the control rank."""
@@ -104,11 +106,11 @@ class Worker(Supervisor):
 
     def body_failing(self, kind: str, reason: str) -> None:
         """Tell the control at once; the rest follows."""
-        self._tell({"t": "failing", "kind": kind, "reason": reason, **self._state()})
+        self._say({"t": "failing", "kind": kind, "reason": reason})
 
     def body_finished(self) -> None:
         """Tell the control, and wait for what it says about the gang."""
-        self._tell({"t": "ended", **self._state()})
+        self._say({"t": "ended"})
         self._check_over()
 
     def asked_to_end(self, reason: str) -> None:
@@ -123,8 +125,17 @@ class Worker(Supervisor):
         self._verdict = True
         self._check_over()
 
-    def _state(self) -> dict[str, Any]:
-        return {"code": self.exit_code, "signal": self.exit_signal, "lines": list(self.lines())}
+    def ends(self) -> tuple[RankEnd, ...]:
+        """This rank's own: all of them together may be much, and is with the control."""
+        return () if self._end is None else (self._end,)
+
+    def _say(self, header: dict[str, Any]) -> None:
+        header.update(self.state())
+        self._end = end_of(self.rank, self.setting.host, header, self._end)
+        if self._failure is not None and self._failure.rank != self.rank:
+            # Thousands may say so at once.
+            header["lines"] = list(self._end.last_lines)
+        self._tell(header)
 
     def _check_over(self) -> None:
         if not self._verdict:

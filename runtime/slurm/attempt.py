@@ -24,9 +24,6 @@ HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD}
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a task that takes too long."""
 
-PREEMPT_GRACE = 30.0
-"""Seconds that an attempt has to save a checkpoint when it is asked to end, where FLOWC_PREEMPT_GRACE does not say."""
-
 _OWN = (signal.SIGUSR1, signal.SIGTERM)
 """What the job's script may have set to be ignored until the job is ready for it."""
 
@@ -91,7 +88,7 @@ class Attempt:
             contract.RETRIES_LEFT: str(left),
             contract.LOGS: "datastore",
         }
-        environment.setdefault(contract.PREEMPT_GRACE, f"{PREEMPT_GRACE:g}")
+        environment.setdefault(contract.PREEMPT_GRACE, f"{self._saving():.15g}")
         # Attempts are numbered here; a gang would add the restarts of its job to the number.
         environment.pop("SLURM_RESTART_COUNT", None)
         environment.pop(contract.CAUGHT, None)
@@ -184,7 +181,7 @@ class Attempt:
             else:
                 # Slurm has sent SIGTERM to every process of the job, so the attempt has it, too.
                 self.job.asked_to_end(self.number)
-                self.kill_at = self.kill_at or time.monotonic() + _checkpoint_grace() + 1.0
+                self.kill_at = self.kill_at or time.monotonic() + self._saving() + 1.0
 
     def _has_begun(self) -> bool:
         """Whether the step's own process is there: the first thing that it does is to open its log."""
@@ -198,7 +195,7 @@ class Attempt:
         self.job.warned = True
         if self.job.saves:
             say("the job's time limit is near; the attempt is asked to save a checkpoint and to end")
-            self._ask_to_end(_checkpoint_grace() + 1.0)
+            self._ask_to_end(self._saving() + 1.0)
             return
         say("the job's time limit is near; the attempt is ended")
         rank = 0 if self.job.gang else None
@@ -216,7 +213,16 @@ class Attempt:
         ranks = [address.index[-1] for address in late] if job.gang else []
         rank = ranks[0] if ranks else None
         self.timed_out = Failure(str(late[0]), self.number, TIMEOUT, too_long(seconds, ranks), rank)
-        self._ask_to_end(max(GRACE, _checkpoint_grace() + 1.0) if job.gang else GRACE)
+        saves = job.gang or job.step.grace is not None
+        self._ask_to_end(max(GRACE, self._saving() + 1.0) if saves else GRACE)
+
+    def _saving(self) -> float:
+        """Seconds that it has to save a checkpoint when it is asked to end."""
+        said = self.job.step.grace
+        try:
+            return contract.preempt_grace(said)
+        except ValueError:  # which the ranks say themselves
+            return said or 30.0
 
     def _ask_to_end(self, grace: float) -> None:
         self.kill_at = time.monotonic() + grace
@@ -296,13 +302,6 @@ def _short_json(texts: Mapping[str, str]) -> str:
         if len(found) <= _LONGEST_VARIABLE or not size:
             return found
         size = size * 2 // 3
-
-
-def _checkpoint_grace() -> float:
-    try:
-        return contract.seconds(contract.PREEMPT_GRACE) or PREEMPT_GRACE
-    except ValueError:  # which the ranks say themselves
-        return PREEMPT_GRACE
 
 
 def _find(program: str) -> str:

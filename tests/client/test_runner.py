@@ -126,6 +126,27 @@ def test_wait_gives_up_and_the_context_ends_the_run(flow: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_run_that_is_ended_has_the_time_to_save_that_its_steps_ask_for(
+    flow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = FLOW.replace("    @step\n    def start", "    @checkpoint(grace=8)\n    @step\n    def start")
+    text = text.replace("from flowc import ", "from flowc import checkpoint, ")
+    nap = "open('asleep', 'w').close()\n        try:\n            time.sleep(self.nap)\n        finally:\n"
+    nap += "            time.sleep(2)\n            open('saved', 'w').close()"
+    text = text.replace("time.sleep(self.nap)", nap)
+    (flow / "runner_flow.py").write_text(text)
+    monkeypatch.setattr("flowc.client.runner._GRACE", 0.2)
+
+    async def main() -> None:
+        async with Runner("runner_flow.py", show_output=False) as runner:
+            await runner.async_run(nap=60)
+            while not (flow / "asleep").exists():
+                await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+    assert (flow / "saved").exists()
+
+
 def test_another_folder(flow: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     result = Runner("runner_flow.py", show_output=False, cwd=str(flow)).run()

@@ -26,6 +26,7 @@ from flowc.compiler.plan import (
     Span,
     Switch,
 )
+from flowc.runtime.outline import Outline
 
 Writer = Callable[..., Path]
 
@@ -184,6 +185,21 @@ def test_what_steps_need(plan: Plan) -> None:
     assert ray is not None and ray.name == "ray"
     catch = plan["alone"].catch
     assert catch is not None and (catch.var, catch.print_exception) == ("problem", False)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("(grace=90)", 90), ("(grace=0.5)", 0.5), ("(grace=settings.grace)", 45), ("(grace=None)", None), ("", None)],
+)
+def test_the_time_to_save_is_in_the_plan_and_reaches_the_runtime(
+    said: str, seconds: float | None, write_flow: Writer
+) -> None:
+    config = 'settings = Config("settings", default_value={"grace": 45})\n'
+    flow = whole_flow(f"{config}\n@checkpoint{said}\n@step\ndef start(self):\n    self.next(self.end)\n")
+    plan = Plan.loads(compile_flow(str(write_flow(flow))).require().dumps())
+    assert (plan["start"].grace, plan["end"].grace) == (seconds, None)
+    read = Outline.from_plan(plan.to_json())
+    assert (read["start"].grace, read["end"].grace) == (seconds, None)
 
 
 def test_parameters(plan: Plan) -> None:

@@ -72,6 +72,11 @@ def meet(trouble, code=None):
     if code is not None:
         sys.exit(code)
     raise ValueError("bad luck")
+
+def leave():
+    # Python takes a second to put torch away, and these scripts end a hundred times. The examples' end as scripts do.
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(0)
 """
 """The module of a flow and its scripts: to raise, to be killed, or to wait for what happens outside."""
 
@@ -156,13 +161,14 @@ TORCHRUN = Row(
         "all_reduce.py": "import sys\nimport torch, torch.distributed as dist\n"
         "dist.init_process_group('gloo')\n"
         "rank = dist.get_rank()\n"
-        "from trouble import meet\n"
+        "from trouble import leave, meet\n"
         "meet(sys.argv[sys.argv.index('--trouble') + 1])\n"
         "value = torch.tensor([rank + 1.0])\n"
         "dist.all_reduce(value)\n"
         "open(sys.argv[sys.argv.index('--out') + 1], 'w').write(\n"
         "    f'rank {rank} of {dist.get_world_size()}: {value.item()}')\n"
         "dist.destroy_process_group()\n"
+        "leave()\n"
     },
     raised="TorchrunFailed: all_reduce.py exited with code 1 in local rank 0 (rank 1): ValueError: bad luck",
     killed="TorchrunFailed: all_reduce.py was killed by SIGKILL in local rank 0 (rank 1)",

@@ -59,7 +59,8 @@ DEEPSPEED = Row(
         "args = parser.parse_args()\n"
         "deepspeed.init_distributed(dist_backend='gloo')\n"
         "rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()\n"
-        "if rank == 1:\n    from trouble import meet\n    meet(args.trouble, code=7)\n"
+        "from trouble import leave, meet\n"
+        "if rank == 1:\n    meet(args.trouble, code=7)\n"
         "torch.manual_seed(rank)\n"
         "model = torch.nn.Linear(4, 1)\n"
         "config = {'train_micro_batch_size_per_gpu': 16, 'zero_optimization': {'stage': 2},\n"
@@ -74,6 +75,7 @@ DEEPSPEED = Row(
         "    losses.append(loss.item())\n"
         "assert losses[-1] < losses[0] / 2, losses\n"
         "if rank == 0:\n    open(args.out, 'w').write(f'rank {rank} of {size}: learnt')\n"
+        "leave()\n"
     },
     victim=0,
     killed_rank=1,

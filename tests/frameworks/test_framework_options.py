@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_target import until
 from flowc.runtime.frameworks import deepspeed, environment, ray
 from flowc.runtime.frameworks.base import Site
 from flowc.runtime.frameworks.standby import Command
 from framework_rows import Row
 from framework_rows_control import RAY
-from frameworks_lab import HEAVY, GangLab, require
+from frameworks_lab import HEAVY, GangLab, patient, require
 from test_environment import HERE, OneHost
 
 
@@ -104,10 +107,47 @@ def test_deepspeed_s_processes_see_the_devices_of_their_rank(
     hostfile = f"rank0 slots={number}\nrank1 slots={number}\n"
     words = ["--no_ssh", "--master_addr=127.0.0.1", "--master_port=29511", "--node_rank=1", str(tmp_path / "say.py")]
     done = subprocess.run(
-        [sys.executable, "-c", deepspeed._START, hostfile, *words], env=env, capture_output=True, text=True
+        [sys.executable, "-c", deepspeed._START, hostfile, "30,0.5", *words], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("sees")] == [f"sees {expected}"] * number
+
+
+DEAF = """
+import os, signal, sys, time
+up, what = sys.argv[-2:]  # after --local_rank
+rank = os.environ["LOCAL_RANK"]
+signal.signal(signal.SIGTERM, signal.SIG_IGN if rank != "2" else lambda *_: sys.exit(0))
+open(f"{up}-{rank}", "w").close()
+while not all(os.path.exists(f"{up}-{number}") for number in range(3)):
+    time.sleep(0.05)
+if rank == "0" and what == "fail":
+    sys.exit(7)
+time.sleep(1.5 if what == "wait" else 60)
+open(f"{up}-saved-{rank}", "w").close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["fail", "wait"])
+def test_deepspeed_s_launcher_waits_for_the_deaf_only_where_it_was_asked_to_end(what: str, tmp_path: Path) -> None:
+    require(Row("deepspeed", "", lambda size: [], needs=("torch", "deepspeed")))
+    (tmp_path / "deaf.py").write_text(DEAF)
+    words = ["--no_ssh", "--force_multi", "--master_addr=127.0.0.1", "--master_port=29512", "--node_rank=0"]
+    words += [str(tmp_path / "deaf.py"), str(tmp_path / "up"), what]
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", deepspeed._START, "rank0 slots=3\n", "20,0.5", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    until(lambda: all((tmp_path / f"up-{rank}").exists() for rank in range(3)), 60)
+    if what == "wait":
+        launcher.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    said = launcher.communicate(timeout=60)[0]
+    assert launcher.returncode == (7 if what == "fail" else 1), said
+    assert time.monotonic() - began < (patient(3) if what == "fail" else 20), said
+    saved = [(tmp_path / f"up-saved-{rank}").exists() for rank in range(3)]
+    assert saved == ([False] * 3 if what == "fail" else [True, True, False]), said
 
 
 def test_deepspeed_listens_where_it_is_told_to(tmp_path: Path) -> None:

@@ -113,4 +113,4 @@ def test_who_has_ended_already_is_not_waited_for(nodes: Nodes, tmp_path: Path, m
 @pytest.mark.parametrize(("given", "seconds"), [("600", 600), ("1", 1), ("", 30)])
 def test_programs_have_the_time_that_the_gang_has(given: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWC_PREEMPT_GRACE", given)
-    assert standby._grace() == seconds
+    assert standby.seconds_to_end() == seconds

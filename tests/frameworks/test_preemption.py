@@ -168,3 +168,51 @@ def test_jax_has_its_own_service_where_it_is_asked_for(tmp_path: Path) -> None:
     said = preempted("jax", JAX_ITSELF, tmp_path, JAX_ENABLE_PREEMPTION_SERVICE="1")
     points = re.findall(r"asked to end at (\d+)", said)
     assert len(set(points)) == 1 and "Preempted: rank 1" in said, said
+
+
+LONG = """
+import os, time
+from flowc import FlowSpec, checkpoint, current, parallel, retry, step
+
+class MatrixFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.work, num_parallel=2)
+
+    @retry(times=1, minutes_between_retries=0)
+    @checkpoint(grace=10)
+    @parallel
+    @step
+    def work(self):
+        self.found = current.checkpoint.load() is not None
+        self.grace = os.environ["FLOWC_PREEMPT_GRACE"]
+        if current.retry_count == 0:
+            try:
+                current.parallel.barrier()
+                if current.parallel.node_index == 0:
+                    os.kill(os.getppid(), 15)
+                time.sleep(60)
+            finally:
+                time.sleep(6 * current.parallel.node_index)
+                open(os.path.join(current.checkpoint.directory, "state"), "w").close()
+                current.checkpoint.save()
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+
+def test_a_rank_saves_for_as_long_as_its_step_says(tmp_path: Path) -> None:
+    # Longer than the 4 s that a rank has on this machine otherwise.
+    gang = GangLab(tmp_path, LONG)
+    said = gang.run()
+    assert "Preempted: rank 0" in said and "was asked to end by SIGTERM" in said, said
+    assert [gang.artifact(f"work/{rank}", "found") for rank in range(2)] == [True, True], said
+    assert gang.artifact("work/1", "grace") == "10", said
+    gang.assert_clean(said)

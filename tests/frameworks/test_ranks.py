@@ -96,21 +96,60 @@ def test_a_rank_that_lacks_its_framework_is_named_by_all_at_once(bare: int, tmp_
     require(row)
     lab.create_run(ranks=3)
 
-    def rank(number: int) -> subprocess.Popen[str]:
-        more = {"PYTHONPATH": lab.bare()} if number == bare else {}
-        words = [sys.executable, "-m", "flowc.runtime", "step", "work"]
-        env = lab.of_rank(number, 3, **more)
-        return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
     began = time.monotonic()
-    ranks = [rank(number) for number in range(3)]
-    said = [process.communicate(timeout=60)[0] for process in ranks]
+    codes, said = ranks_alone(lab, *({"PYTHONPATH": lab.bare()} if number == bare else {} for number in range(3)))
     assert time.monotonic() - began < patient(15)
-    assert [process.returncode for process in ranks] == [1 if number == bare else 69 for number in range(3)], said
+    assert codes == [1 if number == bare else 69 for number in range(3)], said
     for number, text in enumerate(said):
         what = "@metaflow_ray: this Python has no ray: install it on every node, as with `pip install ray`"
         assert text.count(what) == 1, text
         assert number == bare or f"rank {bare} on host " in text
+    lab.assert_clean(*said)
+
+
+def ranks_alone(lab: GangLab, *more: dict[str, str]) -> tuple[list[int], list[str]]:
+    """Exit codes and output of ranks that nothing but the gang joins, each with variables of its own."""
+    words = [sys.executable, "-m", "flowc.runtime", "step", "work"]
+    ranks = [
+        subprocess.Popen(
+            words, env=lab.of_rank(rank, len(more), **own), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for rank, own in enumerate(more)
+    ]
+    said = [process.communicate(timeout=60)[0] for process in ranks]
+    return [process.returncode for process in ranks], said
+
+
+AT_IMPORT = """
+import os
+open(os.environ.get("IMPORTS", os.devnull), "a").write(f"{os.getpid()}\\n")
+if "BROKEN" in os.environ:
+    import no_such_module_anywhere
+"""
+
+
+def test_the_flow_is_imported_by_the_process_of_the_body_alone(tmp_path: Path) -> None:
+    # CUDA, for one, can be used by no process that was forked after the import asked for it.
+    body = Row("parallel", "self.own = os.getpid()", lambda size: [])
+    lab = GangLab(tmp_path, AT_IMPORT + body.flow())
+    lab.create_run()
+    noted = tmp_path.with_name(f"{tmp_path.name}-imports")
+    imports = {"IMPORTS": str(noted)}
+    codes, said = ranks_alone(lab, imports, imports)
+    assert codes == [0, 0], said
+    own = [str(lab.artifact(f"work/{rank}", "own")) for rank in range(2)]
+    assert sorted(noted.read_text().split()) == sorted(own)
+    lab.assert_clean(*said)
+
+
+def test_a_rank_that_cannot_import_the_flow_is_named_by_the_others_at_once(tmp_path: Path) -> None:
+    lab = GangLab(tmp_path, AT_IMPORT + PARALLEL.flow())
+    lab.create_run()
+    began = time.monotonic()
+    codes, said = ranks_alone(lab, {}, {"BROKEN": "1"})
+    assert codes == [70, 2] and time.monotonic() - began < patient(15), said
+    assert "cannot be loaded" in said[1] and "no_such_module_anywhere" in said[1]
+    assert "rank 1 on host " in said[0] and "exited with code 2" in said[0]
     lab.assert_clean(*said)
 
 
@@ -150,8 +189,8 @@ def test_a_scheduler_that_signals_every_process_of_a_rank_does_not_cut_its_savin
             current.parallel.barrier()
             # As Slurm and systemd may do it: the step is signalled, and so is its supervisor, which signals it, too.
             words = ["sh", "-c", f"kill {os.getpid()}; sleep 0.3; kill {os.getppid()}"]
-            subprocess.Popen(words, start_new_session=True)
             try:
+                subprocess.Popen(words, start_new_session=True)
                 time.sleep(60)
             finally:
                 time.sleep(1)

@@ -118,6 +118,55 @@ def test_threads_that_cannot_be_ended_are_named(
     assert capfd.readouterr().err == ""
 
 
+_DEVICE = """
+import os
+from flowc import FlowSpec, step
+
+device = os.open({device!r}, os.O_RDONLY)
+loaded_by = os.getpid()
+
+class DeviceFlow(FlowSpec):
+    @step
+    def start(self):
+        print("forked", os.getpid() != loaded_by)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_tasks_of_a_flow_that_began_to_use_cuda_start_afresh(opened: bool, tmp_path: Path) -> None:
+    device, other = tmp_path / "nvidia-uvm", tmp_path / "nvidiactl"
+    for file in (device, other):
+        file.touch()
+    (tmp_path / "device_flow.py").write_text(_DEVICE.format(device=str(device if opened else other)))
+    code = (
+        f"import sys; from flowc.backends.local import native; native._CUDA = {str(device)!r}; "
+        "from flowc.cli import main; sys.exit(main())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "run", "device_flow.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert f"| forked {not opened}" in ran.stdout
+    assert ("began to use CUDA" in ran.stderr) == opened
+
+
+def test_a_flow_that_is_loaded_asks_for_devices_without_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "asking_flow.py"
+    file.write_text("import os\nfound = os.environ.get('PYTORCH_NVML_BASED_CUDA_CHECK')\n")
+    code = "import sys; from flowc.dsl.loading import load_file; print(load_file(sys.argv[1]).module.found)"
+    for given, found in ((None, "1"), ("0", "0")):
+        monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+        if given is not None:
+            monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", given)
+        ran = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == found
+
+
 def test_a_flow_without_threads_pays_for_nothing() -> None:
     code = (
         "import sys; from flowc.backends.local import native; native._openmp = None; native.end_native_threads(); "

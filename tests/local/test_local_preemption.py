@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flow_shapes import FULL
+from flowc.backends.local import scheduler, starters
 from flowc.backends.local.attempts import MAX_PREEMPTIONS, Attempt
 from flowc.runtime.frontier import Family
 from flowc.runtime.gang.failure import GangFailure
 from flowc.runtime.outline import StepOutline
 from flowc.runtime.report import Failure, gang_failure
+from local_runs import Flow
 
 
 def attempt(times: int | None) -> Attempt:
@@ -71,3 +78,52 @@ def test_a_rank_that_was_lost_may_yet_say_how_it_ended() -> None:
     now = ended(attempt(0), "lost")
     assert now.offer(Failure("train/1", 0, "ProcessFailure", "killed by SIGKILL", 1, None, "SIGKILL"), None)
     assert now.failure is not None and now.failure.signal == "SIGKILL"
+
+
+SAVING = """
+        from flowc import checkpoint
+
+        class Saving(FlowSpec):
+            @step
+            def start(self):
+                self.next(self.work{width})
+            @timeout(seconds=1)
+            @checkpoint{grace}
+            {gang}
+            @step
+            def work(self):
+                try:
+                    time.sleep(60)
+                finally:
+                    time.sleep(2)
+                    open({file!r}, "w").close()
+                self.next(self.join)
+            @step
+            def join(self{inputs}):
+                self.next(self.end)
+            @step
+            def end(self):
+                pass
+        """
+
+
+CASES = [("(grace=20)", False, "fork"), ("(grace=20)", True, "spawn"), ("", True, "fork")]
+MORE = [("(grace=20)", True, "fork"), ("(grace=20)", False, "spawn"), ("", False, "fork"), ("", True, "spawn")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("grace", "gang", "isolation"), CASES + MORE if FULL else CASES)
+def test_what_takes_too_long_saves_for_as_long_as_its_step_says(
+    flow: Callable[[str], Flow], grace: str, gang: bool, isolation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLOWC_PREEMPT_GRACE", raising=False)
+    # Short for the test; without a word of the step, they hold.
+    monkeypatch.setattr(scheduler, "STOP_GRACE", 0.5)
+    monkeypatch.setattr(scheduler, "CHECKPOINT_GRACE", 0.5)
+    monkeypatch.setattr(starters, "GANG_GRACE", 0.5)
+    more = ("@parallel", ", num_parallel=2", ", inputs") if gang else ("", "", "")
+    names = dict(zip(("gang", "width", "inputs"), more))
+    run = flow(SAVING.format(grace=grace, file=str(tmp_path / "saved"), **names)).run(isolation=isolation)
+    assert run.result.failure is not None and run.result.failure.type == "Timeout"
+    assert (tmp_path / "saved").exists() == bool(grace)
+    assert run.result.seconds < 15

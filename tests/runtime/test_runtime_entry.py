@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from flowc.backends.bundle import pack, runtime_files
-from flowc.compiler.plan import Catch, Gang, Parameter, Plan, Retry
+from flowc.compiler.plan import Catch, Feature, Gang, Parameter, Plan, Retry
 from flowc.runtime.__main__ import main
 from flowc.runtime.address import Address
 from flowc.runtime.artifacts import ArtifactStore
 from flowc.runtime.datastore import FileDatastore
+from flowc.runtime.outline import ContractError
 from flowc.runtime.runs import RunInfo, create_run
 from plans import End, Foreach, Next, plan, task
 from same_bytes import PYTHONS
@@ -199,6 +200,36 @@ def test_wrong_starts(
     captured = capsys.readouterr()
     assert said in captured.err and "Traceback" not in captured.err
     assert not list(tmp_path.rglob("record.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "given"),
+    [
+        ("time_limit.time_limit", {"FLOWC_TIMEOUT": "60"}, 90),
+        ("workflow_watch.workflow_watch", {"FLOWC_WORKFLOW": "f-1"}, 90),
+        ("time_limit.time_limit", {"FLOWC_TIMEOUT": "60", "FLOWC_GANG_RANK": "1"}, 90),
+    ],
+)
+def test_who_ends_a_rank_knows_how_long_its_step_may_save(
+    name: str, environment: dict[str, str], given: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = (Feature("checkpoint", {"grace": given}),)
+    steps = (
+        task("start", Gang("train", 2)),
+        task("train", Next("end"), "start", kind="gang", scope=("start",), features=saves),
+        task("end", End(), "train", joins="start"),
+    )
+    entry = Entry(tmp_path, plan(*steps, name="SmallFlow", parameters=PLAN.parameters))
+    entered: list[object] = []
+
+    def enter(*arguments: object) -> None:
+        entered.append(arguments[-1])
+        raise ContractError("seen")
+
+    monkeypatch.setattr(f"flowc.runtime.{name}", enter)
+    for variable, value in entry.environment(FLOWC_GANG_SIZE="2", **{"FLOWC_GANG_RANK": "0", **environment}).items():
+        monkeypatch.setenv(variable, value)
+    assert main(["step", "train"]) == 2 and entered == [given]
 
 
 @pytest.mark.parametrize(

@@ -40,3 +40,29 @@ def test_of_a_gang_the_control_rank_counts_and_names_who_was_late(
     assert late is not None and late.failure is not None and (late.failure.type, late.rank) == ("Timeout", 1)
     assert records.read(ranks[2], 1) is None and records.read(ranks[0], 1).done  # type: ignore[union-attr]
     assert time_limit(records, ranks[0], 1, 3) is None, "what the attempt starts is not timed"
+
+
+@pytest.mark.parametrize(
+    ("size", "said", "variable", "grace"),
+    [
+        (None, None, None, 5),
+        (None, None, "60", 5),
+        (None, 90, None, 91),
+        (None, 90, "60", 61),
+        (None, 2, None, 5),
+        (2, None, None, 31),
+        (2, 90, None, 91),
+        (2, 90, "60", 61),
+    ],
+)
+def test_what_saves_has_the_time_that_the_step_or_the_operator_says(
+    size: int | None, said: float | None, variable: str | None, grace: float, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FLOWC_TIMEOUT", "2.5")
+    monkeypatch.delenv("FLOWC_PREEMPT_GRACE", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("FLOWC_PREEMPT_GRACE", variable)
+    address = Address("train", () if size is None else (0,))
+    limit = time_limit(Records(FileDatastore(str(tmp_path)), "F", "1"), address, 0, size, said)
+    assert limit is not None and limit.grace == grace

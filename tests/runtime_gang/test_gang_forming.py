@@ -315,6 +315,7 @@ def test_a_member_that_talks_nonsense_is_lost_and_crashes_nothing() -> None:
         {"t": "call", "seq": "x", "op": "barrier"},
         {"t": "call", "seq": 1, "op": "gather", "root": [1]},
         {"t": "failing", "code": {}, "signal": "s", "lines": 3, "kind": None},
+        {"t": "ended", "code": True, "signal": 10**30, "lines": [["x"] * 9, {}], "asked": [], "kind": {}, "reason": 1},
         {"t": "chunk"},
         {"t": None},
     ):
@@ -337,6 +338,9 @@ def test_a_member_that_talks_nonsense_is_lost_and_crashes_nothing() -> None:
             assert ranks.wait() == [EXIT_GANG_FAILED]
             failure = ranks.ranks[0].failure
             assert failure is not None and (failure.rank, failure.host) == (1, "liar")
+            control, liar = failure.ranks
+            assert (control.rank, control.reason) == (0, "ended by SIGTERM")
+            assert (liar.rank, liar.host, liar.exit_code, liar.signal, liar.last_lines) == (1, "liar", None, None, ())
 
 
 def _pester(port: int, run: str, stop: threading.Event) -> None:

@@ -87,6 +87,10 @@ def test_a_partition_is_noticed_on_both_sides_and_ends_all() -> None:
             assert str(failure(lab, rank)) == "rank 1 on host node1 was lost: no sign of life for 1.5 s"
         assert "rank 0 on host node0 was lost" in str(failure(lab, 1))
         assert "no sign of life for 1.5 s" in str(failure(lab, 1))
+        brought_down = ("ended", "ended by SIGTERM")
+        said = [(end.kind, end.reason) for end in failure(lab, 0).ranks]
+        assert said == [brought_down, ("lost", "lost: no sign of life for 1.5 s"), brought_down]
+        assert [(end.rank, end.kind) for end in failure(lab, 1).ranks] == [(1, "ended")]
         assert [host.processes() for host in lab.hosts] == [[], [], []]
 
 

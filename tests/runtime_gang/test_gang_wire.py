@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from flowc.runtime.gang.collectives import Collectives
+from flowc.runtime.gang.ends import ALL_LINES_SIZE, LINES, LINES_SIZE, REASON_SIZE, Ends
+from flowc.runtime.gang.failure import GangFailure
 from flowc.runtime.gang.ports import CANDIDATES, FIRST, LAST, candidate_ports
 from flowc.runtime.gang.wire import (
     MAX_LACK,
@@ -219,6 +221,49 @@ def test_any_message_to_a_handshake_is_answered_or_refused(first: Frame, second:
     ):
         with pytest.raises(WireError):
             worker.answer(Frame(header))
+
+
+ends = st.fixed_dictionaries(
+    {},
+    optional={
+        "code": values | st.integers(-(2**70), 2**70),
+        "signal": values | st.integers(-(2**70), 2**70),
+        "kind": values | st.sampled_from(["exit", "signal", "abort", "lost"]),
+        "reason": values | st.text(st.characters(), min_size=250, max_size=400),
+        "asked": values | st.sampled_from(["", "to end", "killed"]),
+        "lines": values | st.lists(values | st.text(st.characters(), max_size=3000), max_size=30),
+    },
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), ends), max_size=8), st.booleans())
+def test_whatever_a_rank_says_of_its_end_the_report_is_sound_and_bounded(
+    said: list[tuple[int, dict[str, Any]]], formed: bool
+) -> None:
+    collected = Ends(4)
+    for rank, header in said:
+        collected.told(rank, f"host{rank}", header)
+    report = collected.report({0: "host0"}, formed)
+    assert [end.rank for end in report] == [0, 1, 2, 3]
+    spoken = {rank for rank, _ in said}
+    for end in report:
+        assert (end.host == f"host{end.rank}") == (end.rank in spoken or end.rank == 0)
+        assert end.exit_code in (None, *range(256)) and end.signal in (None, *range(128))
+        assert len(end.last_lines) <= LINES and sum(len(line.encode()) for line in end.last_lines) <= LINES_SIZE
+        assert len(end.reason.encode().decode()) <= REASON_SIZE
+    assert sum(len(line.encode()) for end in report for line in end.last_lines) <= ALL_LINES_SIZE
+    failure = GangFailure(1, None, None, None, (), "was lost", "lost", report)
+    assert GangFailure.from_json(json.loads(json.dumps(failure.to_json()))).ranks == report
+
+
+@given(st.dictionaries(st.sampled_from(["rank", "host", "ranks", "signal", "exit_code"]), values, max_size=3))
+def test_a_damaged_report_is_refused_or_read_but_nothing_else(damage: dict[str, Any]) -> None:
+    whole = GangFailure(1, "h", 3, None, ("x",), "exited with code 3").to_json()
+    for data in ({**whole, **damage}, {**whole, "ranks": [whole, {**whole, **damage}]}):
+        try:
+            assert isinstance(GangFailure.from_json(data), GangFailure)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            pass
 
 
 def test_the_ports_follow_from_the_attempt_and_begin_with_the_one_asked_for() -> None:

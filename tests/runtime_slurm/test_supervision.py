@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flowc.compiler import compile_flow
 from flowc.runtime.address import Address
 from flowc.runtime.datastore import open_datastore
+from flowc.runtime.outline import StepOutline
 from flowc.runtime.runs import RunInfo, create_run
-from flowc.runtime.slurm.attempt import _short_json
+from flowc.runtime.slurm.attempt import Attempt, _short_json
 from flowc.runtime.slurm.journal import Journal, Settings
 
 FLOW = """
@@ -269,6 +271,47 @@ def test_an_early_warning_gives_the_job_back_to_slurm(tmp_path: Path) -> None:
     assert job.journal.ended is None and "asked to save a checkpoint" in job.said
     # The new start of the job makes a new attempt, which is not one of @retry's.
     assert job.journal.failed(Address("start"), [0]) == 0
+
+
+@pytest.mark.parametrize(("variable", "seen"), [(None, "1.5"), ("0.5", "0.5")])
+def test_a_step_says_how_long_it_may_save(variable: str | None, seen: str, tmp_path: Path) -> None:
+    what = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    what += "; open('grace', 'w').write(os.environ['FLOWC_PREEMPT_GRACE']); time.sleep(60)"
+    job = Supervised(tmp_path, f"os.chdir({str(tmp_path)!r}); {what}", "@checkpoint(grace=1.5)\n    @retry(times=1)")
+    if variable is None:
+        del job.environment["FLOWC_PREEMPT_GRACE"]
+    else:
+        job.environment["FLOWC_PREEMPT_GRACE"] = variable
+    process = job.start()
+    until = time.monotonic() + 20
+    while not (tmp_path / "grace").exists() or (tmp_path / "grace").read_text() != seen:
+        assert time.monotonic() < until, job.said
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    until = time.monotonic() + 20  # it would be 31 s
+    while "scontrol requeue 4" not in job.calls:
+        assert time.monotonic() < until, job.said
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    job.finish(process)
+
+
+@pytest.mark.parametrize(("kind", "said", "grace"), [("task", None, 5), ("task", 90, 91), ("gang", None, 31)])
+def test_an_attempt_that_takes_too_long_has_time_to_save(
+    kind: str, said: float | None, grace: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLOWC_PREEMPT_GRACE", raising=False)
+    features = [] if said is None else [{"name": "checkpoint", "options": {"grace": said}}]
+    plan = {"name": "start", "kind": kind, "leave": {"kind": "end"}, "timeout": 1, "features": features}
+    job: Any = SimpleNamespace(
+        step=StepOutline.from_plan(plan), gang=kind == "gang", address=Address("start"), ranks=[Address("start", (0,))],
+        late=lambda number: [],
+    )  # fmt: skip
+    asked: list[float] = []
+    attempt = Attempt(job, 0, 0, None)
+    monkeypatch.setattr(attempt, "_ask_to_end", asked.append)
+    attempt._timeout()
+    assert asked == [grace]
 
 
 def test_a_step_that_saves_nothing_has_failed_when_the_early_warning_comes(tmp_path: Path) -> None:

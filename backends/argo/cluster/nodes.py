@@ -134,6 +134,17 @@ class RunningFlow:
                 out[str(template["name"])] = made
         return out
 
+    @cached_property
+    def longest_grace(self) -> float:
+        """Seconds that a pod of Argo's own may take to end, where a step says more than Kubernetes gives; else 0."""
+        found = [0.0]
+        for template in self.spec.get("templates") or ():
+            try:
+                found.append(float(json.loads(template["podSpecPatch"])["terminationGracePeriodSeconds"]))
+            except (KeyError, TypeError, ValueError):
+                pass  # none, or somebody else's
+        return max(found)
+
     @property
     def may_have_gangs(self) -> bool:
         """Whether any step is a gang, as far as its templates are known."""

@@ -49,6 +49,8 @@ _OTHERS = [
     "@retry(minutes_between_retries=1.25, backoff=3)",
     "@timeout(seconds=0.5)",
     "@timeout(hours=30)",
+    "@checkpoint(grace=0.5)",
+    "@checkpoint(grace=90.5)",
 ]
 _PARAMETERS = [
     '"n", default=1e-3, help="y: {{n}}"',
@@ -76,7 +78,7 @@ class Options:
             step.decorators = step.decorators or decorators
         if self.parameter:
             flow.attributes.append(f"n = Parameter({self.parameter})")
-        return flow.text().replace("import FlowSpec", "import FlowSpec, kubernetes, resources", 1)
+        return flow.text().replace("import FlowSpec", "import FlowSpec, checkpoint, kubernetes, resources", 1)
 
 
 @st.composite

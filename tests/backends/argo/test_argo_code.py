@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from argo_cluster import Cluster, report
 from argo_flows import ONE, compiled, documents, schema_errors, workflow
+from flowc.backends.argo import code
 from flowc.backends.argo.backend import BACKEND
 from flowc.backends.base import EmitSettings, Unfaithful
 from flowc.cli.code_upload import upload_code
 from flowc.compiler import compile_flow
+from flowc.runtime import __main__ as entry
 from flowc.runtime import contract, fetch
 from flowc.runtime.datastore import DatastoreError, open_datastore
 from s3_server import s3_server
@@ -121,14 +123,16 @@ def test_code_that_no_pod_could_have_is_refused(tmp_path: Path, given: dict[str,
 
 def test_the_names_that_fetching_repeats_are_those_of_the_contract() -> None:
     source = Path(fetch.__file__).read_text()
-    for name in (contract.CODE_URL, contract.CODE_DIGEST, contract.FLOW_FILE):
+    for name in (contract.CODE_URL, contract.CODE_DIGEST):
         assert f'"{name}"' in source
+    assert entry._CODE == (code.CODE, fetch.CODE)
     assert "from ." not in source and "import flowc" not in source
 
 
 @pytest.mark.slow
 def test_code_is_fetched_from_a_bucket_and_other_code_is_refused(tmp_path: Path, bucket: dict[str, str]) -> None:
-    (tmp_path / "helper.py").write_text("WORD = 'from the bucket'\n")
+    (tmp_path / "helper.py").write_text("WORD, BESIDE = 'from the bucket', lambda: open('argparse.py')\n")
+    (tmp_path / "argparse.py").write_text("raise ImportError('not the one of Python')\n")
     produced = compiled(tmp_path, FLOW, code="s3://code-of-flows/here", datastore="s3://code-of-flows/runs")
     assert produced.files is not None
     url = upload_code(produced.files)

@@ -29,6 +29,7 @@ from flowc import FlowSpec
 from flowc.backends.argo.names import Names, dns_label, flow_object, jobset_prefix
 from flowc.backends.argo.parameters import workflow_parameters
 from flowc.backends.argo.yaml_text import Literal, dump
+from flowc.backends.base import get_backend
 from flowc.backends.bundle import runtime_files
 from flowc.compiler.codes.code import whole_flow
 from flowc.compiler.diagnostics import Severity
@@ -160,6 +161,34 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
     delete = template(produced, "delete-jobsets")["resource"]
     assert delete["action"] == "delete" and "flowc/run={{workflow.name}}" in delete["flags"]
     assert made["metadata"]["labels"]["flowc/run"] == "myflow-abcde"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "of_gang", "of_task", "limit"),
+    [
+        ("", None, 45, None, 660),
+        ("(grace=10)", 10, 45, None, 670),
+        ("(grace=15.5)", 15.5, 45, 31, 676),
+        ("(grace=600)", 600, 615, 615, 1260),
+    ],
+)
+def test_pods_have_the_time_to_save_and_to_end(
+    said: str, seconds: float | None, of_gang: int, of_task: int | None, limit: int, tmp_path: Path
+) -> None:
+    decorators = f"@checkpoint{said}\n@timeout(minutes=1)\n@retry(times=1)"
+    made = jobset(compiled(tmp_path, GANG.format(decorators=decorators)))
+    job = made["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] == of_gang
+    plain = compiled(tmp_path, ONE.format(decorators=f"{decorators}\n@catch"))
+    task = template(plain, "start")
+    patch = None if of_task is None else f'{{"terminationGracePeriodSeconds": {of_task}}}'
+    assert task.get("podSpecPatch") == patch
+    # Who only records a failure saves nothing.
+    assert "podSpecPatch" not in template(plain, "start-caught")
+    # The kubelet's clock leaves room for what the attempt's own gives.
+    assert (job["activeDeadlineSeconds"], task["activeDeadlineSeconds"]) == (limit, str(limit))
+    assert plain.files is not None and get_backend("argo").read(plain.files)["start"].grace == seconds
+    assert job_errors(made) == [] == schema_errors(plain.files, VERSIONS[0])
 
 
 def test_a_flow_without_gangs_has_no_rights_on_jobsets(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,3 +134,45 @@ class MyFlow(FlowSpec):
         assert phase == "Succeeded", left
         status = json.loads(open_datastore("s3://runs/flowc").read("MyFlow/myflow-1/status.json"))
         assert status["state"] == "done"
+
+
+SAVING = """
+import time
+from flowc import FlowSpec, checkpoint, current, step
+
+class MyFlow(FlowSpec):
+    @checkpoint(grace=20)
+    @step
+    def start(self):
+        open("{folder}/at-work", "w").close()
+        try:
+            time.sleep(60)
+        finally:
+            time.sleep(2)
+            open("{folder}/saved", "w").close()
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+"""
+
+
+def test_a_pod_that_is_ended_has_the_time_to_save_that_its_step_asks_for(tmp_path: Path) -> None:
+    require_lab()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    files = compiled(tmp_path, SAVING.replace("{folder}", str(shared))).files
+    assert files is not None
+    # Pods that say nothing have next to no time.
+    with Cluster(tmp_path / "cluster", shared=[shared], grace=0.2) as lab:
+        lab.apply(files)
+        run = lab.workflow("myflow", {}, "myflow-1")
+        running = lab.begin(run)
+        until = time.monotonic() + 60
+        while not (shared / "at-work").exists():
+            assert time.monotonic() < until and running.is_alive(), report(run)
+            time.sleep(0.05)
+        run.stop()
+        running.join(60)
+        assert not running.is_alive() and (shared / "saved").exists(), report(run)

@@ -109,6 +109,16 @@ def test_attempts_that_were_stopped_are_no_failure(of_retry: str) -> None:
     assert status.state == "interrupted" and status.failure is not None and status.failure["message"] == of_retry
 
 
+def test_how_long_pods_may_take_to_end() -> None:
+    def longest(*patches: str) -> float:
+        templates = [{"name": "a"}, *({"podSpecPatch": patch} for patch in patches)]
+        return RunningFlow({"metadata": {"name": "f-1"}}, {"templates": templates}).longest_grace
+
+    assert longest() == 0
+    assert longest('{"terminationGracePeriodSeconds": 60}', '{"terminationGracePeriodSeconds": 75}') == 75
+    assert longest("hostNetwork: true", "[]", '{"priority": 3}', '{"terminationGracePeriodSeconds": {}}') == 0
+
+
 def test_an_error_of_argo_itself() -> None:
     flow = RunningFlow({"metadata": {"name": "f-1"}, "status": {"phase": "Error", "message": "invalid spec: x"}})
     status = flow.run_status()

@@ -129,7 +129,10 @@ def test_who_watches(api: ArgoApi, monkeypatch: pytest.MonkeyPatch, capfd: pytes
     assert workflow_watch.workflow_watch() is None
     monkeypatch.setenv(contract.WORKFLOW, "f-1")
     monkeypatch.setenv(contract.PREEMPT_GRACE, "60")
-    assert workflow_watch.workflow_watch() == WorkflowWatch("f-1", 75.0)
+    assert workflow_watch.workflow_watch() == workflow_watch.workflow_watch(90) == WorkflowWatch("f-1", 75.0)
+    monkeypatch.delenv(contract.PREEMPT_GRACE)
+    assert workflow_watch.workflow_watch() == WorkflowWatch("f-1", 45.0)
+    assert workflow_watch.workflow_watch(90) == WorkflowWatch("f-1", 105.0)
     monkeypatch.setenv(contract.PREEMPT_GRACE, "soon")
     with pytest.raises(ContractError, match="FLOWC_PREEMPT_GRACE"):
         workflow_watch.workflow_watch()

@@ -134,6 +134,17 @@ def test_what_only_extra_can_say_of_memory_and_of_sharing_nodes_is_read_back(tmp
         assert any(said in item for item in problems(changed))
 
 
+def test_a_warning_that_comes_too_late_to_save_is_noticed(tmp_path: Path) -> None:
+    files = emitted(tmp_path, "@checkpoint(grace=120)\n@step\ndef start(self):\n    self.next(self.end)\n")
+    del files["SHA256SUMS"]
+    assert SLURM.read(files)["start"].grace == 120
+    script = files["steps/start.sbatch"].decode()
+    for seconds, said in [(120, "too late for the 120 s"), (30, "too late for the 120 s"), (180, "no warning before")]:
+        changed = _line("--signal=B:USR1@135", f"--signal=B:USR1@{seconds}")(script).encode()
+        (problem,) = problems({**files, "steps/start.sbatch": changed})
+        assert said in problem
+
+
 @pytest.mark.parametrize(
     "file",
     ["plan.json", "submit.sh", "bundle.json", RUNTIME, "code/flow/flow.py", "code/start-flowc.py", "steps/end.sbatch"],
@@ -172,6 +183,7 @@ DECORATORS = st.lists(
         [
             "@retry(times=2, minutes_between_retries=0)",
             "@timeout(minutes=3)",
+            "@checkpoint(grace=90)",
             "@resources(cpu=3, memory=700, disk=10)",
             "@resources(gpu=1)",
             "@slurm(partition='p,q', time='1-2', modules=['m/1'], setup='true\\nfalse || true')",
@@ -200,7 +212,9 @@ def test_random_flows_are_emitted_faithfully(
     folder = tmp_path_factory.mktemp("random")
     file = folder / "random_flow.py"
     file.write_text(
-        text.text().replace("from flowc import ", "from flowc import environment, resources, retry, slurm, timeout, "),
+        text.text().replace(
+            "from flowc import ", "from flowc import checkpoint, environment, resources, retry, slurm, timeout, "
+        ),
         "utf-8",
     )
     compilation = compiled_file(file)
