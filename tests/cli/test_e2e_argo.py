@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,17 @@ def test_without_a_cluster_it_says_what_it_needs(tmp_path: Path) -> None:
     assert "FLOWC_E2E_DATASTORE" in done.stderr
 
 
+def test_the_page_names_tests_that_there_are() -> None:
+    words = [sys.executable, "-m", "pytest", "-n", "0", "-q", "--collect-only", "tests/e2e_argo/on_a_cluster.py"]
+    done = subprocess.run(words, cwd=HOUSE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ids = done.stdout.split()
+    named = re.findall(r"`(test_\w+(?:\[[\w-]+\])?)`", (HOUSE / "docs" / "e2e-argo.md").read_text())
+    assert len(named) > 8
+    for name in named:
+        assert any(each.endswith(f"::{name}") or f"::{name}[" in each for each in ids), name
+
+
 @pytest.mark.slow
 def test_it_runs(tmp_path: Path) -> None:
     require_lab()
@@ -40,5 +53,6 @@ def test_it_runs(tmp_path: Path) -> None:
         assert "the claim flowc in namespace flows cannot be used: 404" in done.stderr
         api.absent.clear()
         cluster.place.claim("flowc")
-        done = make("-q -k 'arrive or ends_with'", **known)
-        assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+        done = make("-q -rs -k 'arrive or ends_with or kept_with_the_run or configs_given'", **known)
+        assert done.returncode == 0 and "3 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+        assert "sends no file with a run" in done.stdout

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from flow_argo_cluster import ArgoOnCluster, Site
-from test_matrix_on_argo import *  # noqa: F403 (the same tests)
+from matrix_cases import Case, asked_of_every_target, bad_input, parameters, resume
+from test_matrix_on_argo import on_argo, test_a_wait_that_grows_by_a_fraction  # noqa: F401 (the same test)
 
 # Before the tests' settings take everything named FLOWC_ away.
 SITE = Site.from_environment()
@@ -22,6 +23,13 @@ LONG = bool(os.environ.get("FLOWC_E2E_LONG"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SITE.timeout)]
 
 WriteFlow = Callable[..., Path]
+
+NOT_HERE = {
+    **dict.fromkeys(asked_of_every_target(resume), "runs are resumed on this machine, and their lab is on the claim"),
+    parameters.test_files_and_configs_given: "`flowc submit` sends no file with a run",
+    bad_input.test_numpy_arrays_are_the_tasks_own: "the image need have nothing but Python",
+}
+"""What the lab is asked and a cluster is not, and why."""
 
 PLAIN = """
 from DSL import FlowSpec, Parameter, step
@@ -69,16 +77,18 @@ def target(tmp_path: Path) -> ArgoOnCluster:
     return ArgoOnCluster(tmp_path, SITE, KUBECONFIG)
 
 
-@pytest.fixture
-def on_hosts(target: ArgoOnCluster) -> ArgoOnCluster:
-    """Every pod of a real cluster has a network of its own."""
-    return target
-
-
 def status(target: ArgoOnCluster, run: str) -> dict[str, object]:
     """What ``flowc status --json`` says."""
     found: dict[str, object] = json.loads(target.command("status", run, *SITE.where, "--json").stdout)
     return found
+
+
+@pytest.mark.parametrize("case", list(on_argo()), ids=lambda case: case.name)
+def test_on_argo_as_here(case: Case, target: ArgoOnCluster, tmp_path: Path, write_flow: WriteFlow) -> None:
+    numpy = bad_input.test_numpy_arrays_are_the_tasks_own
+    if reason := NOT_HERE.get(numpy if "numpy" in str(case.choices) else case.function):
+        pytest.skip(f"not here: {reason}")
+    case.ask(target, tmp_path, write_flow)
 
 
 def test_parameters_arrive_as_they_were_given(target: ArgoOnCluster, write_flow: WriteFlow) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flow_target import LOCAL_ONLY, Finished, RunView, Target, Values, ended, flowc
+from flow_server import flowc_ended
+from flow_target import Finished, RunView, Target, Values, ended, flowc, given, of_the_flow
 
 if TYPE_CHECKING:
     from argo_cluster import Cluster
@@ -31,6 +32,8 @@ class Argo(Target):
 
     name = "argo"
     shortest = 3
+    late = 5.0  # the start of a pod
+    tagged = False
 
     def __init__(self, folder: Path, compiled: Path | None = None, hosts: Sequence[Host] | None = None) -> None:
         super().__init__(folder)
@@ -50,8 +53,7 @@ class Argo(Target):
     ) -> RunView:
         from argo_cluster import report
 
-        assert all(word in LOCAL_ONLY for word in options[::2]), options
-        with self.workflow(flow_file, params, with_, env) as (cluster, workflow):
+        with self.workflow(flow_file, params, with_, env, options) as (cluster, workflow):
             cluster.ended(workflow)
             said = report(workflow)
             assert cluster.running() == [], "JobSets run on after the end of the workflow"
@@ -69,12 +71,13 @@ class Argo(Target):
         params: Values | None = None,
         with_: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> Iterator[tuple[Cluster, Workflow]]:
         """A cluster with the flow's manifests, and a workflow of it that has not begun."""
         from argo_cluster import Cluster
 
         values = self.values(flow_file, params)
-        manifests = self.compile(flow_file, with_, env)
+        manifests = self.compile(flow_file, with_, env, options)
         self.count += 1
         folder = self.folder / "cluster"
         with Cluster(
@@ -92,20 +95,25 @@ class Argo(Target):
         return RunView(flow, workflow.name, self.root, finished, self, flow_file, self.values(flow_file, params))
 
     def resume(self, run: RunView, expect: str = "done", options: Sequence[str] = ()) -> RunView:
-        """On this machine, from the same datastore: a run is no workflow's, and nothing else resumes it."""
-        said = self.folder / "run-id"
-        words = ["resume", f"{run.flow}/{run.run_id}", "--target", "local", "--file", str(run.flow_file)]
-        words += ["--datastore", str(self.root), "--run-id-file", str(said), *options]
-        finished = ended(*flowc(*words), cwd=self.folder)
-        assert finished.returncode == {"done": 0, "failed": 1}[expect], finished.said
-        return RunView(run.flow, said.read_text().strip(), self.root, finished, self, run.flow_file, run.params)
+        return resumed_here(run, expect, options)
 
-    def compile(self, flow_file: Path, with_: Iterable[str], env: Mapping[str, str] | None) -> dict[str, bytes]:
+    def compile(
+        self, flow_file: Path, with_: Iterable[str], env: Mapping[str, str] | None, options: Sequence[str] = ()
+    ) -> dict[str, bytes]:
         """The manifests of a flow by file name."""
         out = self.folder / "manifests"
-        arguments: list[Any] = ["compile", str(flow_file), "--target", "argo", "-o", str(out)]
-        for spec in with_:
-            arguments += ["--with", spec]
-        finished = ended(*flowc(*arguments), env=env, cwd=self.folder)
+        arguments = ["compile", str(flow_file), "--target", "argo", "-o", str(out), *of_the_flow(options)]
+        arguments += given({}, with_)
+        finished = flowc_ended(arguments, self.folder, env)
         assert finished.returncode == 0, finished.said
         return {file.name: file.read_bytes() for file in (out / "argo").iterdir() if file.is_file()}
+
+
+def resumed_here(run: RunView, expect: str, options: Sequence[str]) -> RunView:
+    """A run resumed on this machine, from the same datastore: it is no workflow's, and nothing else resumes it."""
+    said = run.target.folder / "run-id"
+    words = ["resume", f"{run.flow}/{run.run_id}", "--target", "local", "--file", str(run.flow_file)]
+    words += ["--datastore", str(run.root), "--run-id-file", str(said), *options]
+    finished = ended(*flowc(*words), cwd=run.target.folder)
+    assert finished.returncode == {"done": 0, "failed": 1}[expect], finished.said
+    return RunView(run.flow, said.read_text().strip(), run.root, finished, run.target, run.flow_file, run.params)

@@ -131,6 +131,19 @@ LOCAL_ONLY = ("--max-workers", "--isolation", "--max-num-splits")
 """Options of `flowc run` that mean nothing where the scheduler places the tasks."""
 
 
+def of_the_flow(options: Sequence[str]) -> list[str]:
+    """Those of the options of a run that say what the flow is; where it is compiled, no others can be given."""
+    kept = []
+    words = iter(options)
+    for word in words:
+        if word in LOCAL_ONLY:
+            next(words)
+        else:
+            assert word in ("--config", "--config-value"), options
+            kept += [word, next(words), next(words)]
+    return kept
+
+
 class Target:
     """A place where flows run. A subclass says how to start and resume one and waits for its end."""
 
@@ -139,6 +152,8 @@ class Target:
     """Seconds within which an attempt has begun its body, a gang included; a timeout in a test is no shorter."""
     late = 0.25
     """Seconds by which something may happen later than it is due."""
+    tagged = True
+    """Whether a run takes the tags and the user of whoever starts it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

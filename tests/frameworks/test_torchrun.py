@@ -323,23 +323,21 @@ SAID = """
     def name(text):
         return {{"entrypoint_args": [self.file(f"said-{{rank}}-{{text}}"), *words]}}
 """
-OLD_AND_RESTART = """
-    current.torch.launch("say.py", **name("old"), nproc_per_node=1)
+RESTART = """
     current.torch.run("restart.py", [self.file(f"said-{rank}-restart")],
                       torchrun_args={"max_restarts": 10, "nnodes": "1:2"}, nproc_per_node=1)
-    self.value = {text: said(text) for text in ("old", "restart")}
+    self.value = {"restart": said("restart")}
 """
 ROW = Row(
     "torchrun",
     SAID.format(words=WORDS)
     + """
     current.torch.run("say.py", **name("list"), torchrun_args={"rdzv_backend": "static"})
-    current.torch.run("say.py", {"-v": True, "a_b": "it's", "no": None, "l": [1, 2]}, nproc_per_node=1)
+    current.torch.launch("say.py", **name("old"), nproc_per_node=1)
     """
-    + OLD_AND_RESTART
+    + RESTART
     + """
-    self.value["list"] = said("list")
-    self.options = said("options")
+    self.value.update(old=said("old"), list=said("list"))
     """,
     lambda size: [],
     needs=("torch",),
@@ -348,9 +346,7 @@ ROW = Row(
         "say.py": "import json, os, sys\n"
         "words = sys.argv[1:]\n"
         "old = words[0].startswith('--local_rank=') and words.pop(0)\n"
-        "folder = os.path.dirname(os.path.abspath(__file__))\n"
-        "named = '-v' not in words\n"
-        "out = words.pop(0) if named else os.path.join(folder, f'said-{os.environ[\"GROUP_RANK\"]}-options')\n"
+        "out = words.pop(0)\n"
         "said = [int(os.environ['RANK']), int(os.environ['WORLD_SIZE']), old, words]\n"
         "open(out, 'a').write(json.dumps(said) + '\\n')\n",
         "restart.py": "import json, os, sys\n"
@@ -380,22 +376,18 @@ def test_several_runs_in_one_step_get_their_arguments_exactly(tmp_path: Path) ->
         assert sorted(value["list"]) == [[process, 4, False, WORDS] for process in own]
         assert value["old"] == [[rank, 2, "--local_rank=0", WORDS]]
         assert value["restart"] == [[2, True]]
-        options = gang.artifact(f"work/{rank}", "options")
-        assert options == [[rank, 2, False, ["-v", "--a_b", "it's", "--l", "1", "2"]]]
     gang.assert_clean(said)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2 * HEAVY)
-def test_the_old_launcher_restarts_and_elastic_nodes_work_over_hosts() -> None:
-    row = replace(ROW, body=SAID.format(words=WORDS) + OLD_AND_RESTART)
+def test_restarts_and_elastic_nodes_work_over_hosts() -> None:
+    row = replace(ROW, body=SAID.format(words=WORDS) + RESTART)
     require(row)
     require_lab()
     with HostsLab(2) as lab:
         gang = HostsGang(lab, row)
         assert gang.finish(gang.ranks()) == [0, 0], gang.said
         for rank in range(2):
-            value = gang.artifact(f"work/{rank}", "value")
-            assert value["old"] == [[rank, 2, "--local_rank=0", WORDS]]
-            assert value["restart"] == [[2, True]]
+            assert gang.artifact(f"work/{rank}", "value") == {"restart": [[2, True]]}
         gang.assert_nothing_left()

@@ -176,12 +176,12 @@ def test_a_config_is_a_dictionary_that_cannot_be_changed(target: Target, files_f
     assert (run.artifact("end", "size"), run.artifact("end", "kept").deep.er) == (1, 5)
 
 
-def test_configs_are_artifacts_of_every_task(target: Target, files_flow: Path, tmp_path: Path) -> None:
+def test_configs_are_artifacts_of_every_task(target: Target, files_flow: Path) -> None:
     import flowc
 
     # One of them looks like what stands for the content of an IncludeFile.
     target.run(files_flow, options=["--config-value", "more", '{"file": {"size": 1}, "deep": {"er": 2}}'])
-    found = flowc.Flow("FilesFlow", datastore=str(tmp_path / "store")).latest_run
+    found = flowc.Flow("FilesFlow", datastore=str(target.root)).latest_run
     assert found["start"].task.data.config.label == "here" and found.data.more.file.size == 1
     more = found["end"].task["more"]
     assert more.data["file"] == {"size": 1} and more.type == "config" and more.size > 10

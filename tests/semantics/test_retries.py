@@ -142,7 +142,7 @@ CRASHES = {
     "exit": ("os._exit(7)", "ProcessFailure"),
     "signal": ("os.kill(os.getpid(), 11)", "ProcessFailure"),
     "sys.exit": ("sys.exit(3)", "SystemExit"),
-    "timeout": ("time.sleep(30)", "Timeout"),
+    "timeout": ("time.sleep(300)", "Timeout"),
 }
 
 
@@ -209,7 +209,7 @@ def test_what_takes_too_long_is_tried_again(shape: str, target: Target, write_fl
     flow.put(
         victim,
         [RETRY.format(1), f"@timeout(seconds={target.shortest})"],
-        [f"if current.retry_count == 0 and not any({place}):\n    time.sleep(30)"],
+        [f"if current.retry_count == 0 and not any({place}):\n    time.sleep(300)"],
     )
     reference = Reference(SHAPES[shape])
     again = {
@@ -219,8 +219,11 @@ def test_what_takes_too_long_is_tried_again(shape: str, target: Target, write_fl
     }
     run = target.run(write_flow(flow.text()))
     assert_as_reference(run, reference, again)
-    assert again and all(run.attempts(address) == [0, 1] for address in again)
-    assert "took longer than" in run.finished.said + target.accounts(run.run_id)
+    assert all(run.attempts(address) == [0, 1] for address in again)
+    if shape in ("foreach_none", "switch_past"):  # in which no task is the victim's
+        assert not again
+    else:
+        assert again and "took longer than" in run.finished.said + target.accounts(run.run_id)
 
 
 def test_the_wait_between_retries_grows_by_its_factor(target: Target, write_flow: Callable[..., Path]) -> None:

@@ -95,7 +95,7 @@ def test_plain_decorators_of_the_author(
     reference = Reference(SHAPES[shape])
     assert_as_reference(run, reference)
     if place != "above":
-        lines = (target.folder / "lab" / "wrapped").read_text().splitlines()
+        lines = Path(run.params["lab"], "wrapped").read_text().splitlines()
         assert lines == ["wrapped"] * len(reference.visits)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flow_slurm import Slurm
@@ -17,12 +15,12 @@ from slurm_lab import SlurmLab
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "semantics"))
 
-from test_parameters_of_runs import write_files_flow
+from matrix_cases import Case
 
 AT_ONCE = int(os.environ.get("FLOWC_RUNS_AT_ONCE", "8"))
 
 
-def run_case(case: Any, lab: SlurmLab) -> None:
+def run_case(case: Case, lab: SlurmLab) -> None:
     """One case of the matrix, in a folder of its own."""
     folder = lab.shared / case.name
     folder.mkdir()
@@ -33,18 +31,11 @@ def run_case(case: Any, lab: SlurmLab) -> None:
         file.write_text(text.replace("from DSL import", f"from {dsl} import"))
         return file
 
-    given = {
-        "target": lambda: Slurm(folder, lab),
-        "write_flow": lambda: write_flow,
-        "tmp_path": lambda: folder,
-        "files_flow": lambda: write_files_flow(folder, write_flow),
-    }
-    wanted = inspect.signature(case.function).parameters.keys() - case.choices.keys()
-    case.function(**{name: given[name]() for name in wanted}, **case.choices)
+    case.ask(Slurm(folder, lab), folder, write_flow)
 
 
 @pytest.fixture(scope="session")
-def outcomes(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], None]]:
+def outcomes(request: pytest.FixtureRequest) -> Iterator[Callable[[Case], None]]:
     """Starts every case that is selected; gives a function that waits for one of them, and raises what it raised."""
     require_slurm()
     selected = [item.callspec.params["case"] for item in request.session.items if "outcomes" in item.fixturenames]

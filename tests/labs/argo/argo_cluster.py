@@ -65,7 +65,8 @@ class Cluster:
         self.place = Place(folder, self.maps, secrets or {}, shared, image or {}, variables or {})
         if compiled is not None:
             compiled.mkdir(parents=True, exist_ok=True)
-            (folder / "compiled").symlink_to(compiled)
+            if not (folder / "compiled").exists():  # of a cluster before, in the same folder
+                (folder / "compiled").symlink_to(compiled)
             self.place.shared = [*shared, compiled]
         self.place.shared = [*self.place.shared, folder]
         self.hosts = Hosts(list(hosts)) if hosts is not None else None

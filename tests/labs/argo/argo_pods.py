@@ -8,7 +8,9 @@ all have this machine's programs, with ``python`` being the interpreter that run
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -27,26 +29,15 @@ from hosts_lab import Host
 _SCRIPT = r"""
 set -e
 mount -t tmpfs -o mode=755 pod "$ROOT"
-for entry in /*; do
-    case "$entry" in /proc|/run|/tmp|/flowc) continue;; esac
-    if [ -L "$entry" ]; then cp -P "$entry" "$ROOT$entry"
-    elif [ -d "$entry" ]; then mkdir "$ROOT$entry"; mount --rbind "$entry" "$ROOT$entry"
-    fi
-done
-mkdir "$ROOT/proc" "$ROOT/run" "$ROOT/tmp"
-mount -t proc proc "$ROOT/proc"
-mount --bind "$HOSTS" "$ROOT/etc/hosts"
-printf '%s\n' "$MOUNTS" | while IFS="$(printf '\t')" read -r mode from to; do
-    [ -n "$to" ] || continue
-    mkdir -p "$ROOT$to" 2>/dev/null || [ -d "$ROOT$to" ]
-    if [ "$mode" = mem ]; then mount -t tmpfs -o mode=1777 memory "$ROOT$to"; continue; fi
-    mount --rbind "$from" "$ROOT$to"
-    if [ "$mode" = ro ]; then mount -o remount,bind,ro "$ROOT$to"; fi
-done
+mkdir "$ROOT/run"
+find / -maxdepth 1 -type l -exec cp -P -t "$ROOT" {} +
+mount --all --fstab "$TABLE"
 hostname "$NAME"
 : > "$READY"
 exec "$@"
 """
+# How they are mounted, in a table, for one program mounts them all much sooner than one program each.
+_MODES = {"rw": "rbind", "ro": "rbind,ro", "mem": "mode=1777"}
 # Stands for argoexec, the first process of the containers that Argo starts: it hands SIGTERM on to the command.
 _AS_ARGO = 'trap "kill -TERM \\$child" TERM; "$@" & child=$!; wait $child; code=$?; wait $child 2>/dev/null; exit $?'
 _PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -95,6 +86,8 @@ class Place:
     trouble_of_jobs: str = ""
     """What is wrong with the Jobs of JobSets: ``held`` where no pod of theirs can start, ``refused`` where the API
     server takes none."""
+    laid_out: dict[str, tuple[Path, list[Any]]] = field(default_factory=dict)
+    """Where ConfigMaps were laid out, with what they held; looking at all of it for each pod takes its time."""
 
     def claim(self, name: str) -> Path:
         """The folder of a PersistentVolumeClaim."""
@@ -133,6 +126,13 @@ class Place:
 
     def _laid_out(self, sources: Sequence[Any]) -> Path:
         """ConfigMaps as the kubelet mounts them: the files in a hidden folder, links to it beside (AtomicWriter)."""
+        held = [self.maps[source["name"]] for source in sources]
+        which = json.dumps([*sources, *map(id, held)])
+        if which not in self.laid_out:
+            self.laid_out[which] = (self._files_laid_out(sources), held)
+        return self.laid_out[which][0]
+
+    def _files_laid_out(self, sources: Sequence[Any]) -> Path:
         files: dict[str, bytes] = {}
         for source in sources:
             known(source, "configMap", "name", "items", "defaultMode")
@@ -237,13 +237,13 @@ class Pod:
         (self.folder / "hosts").write_text("\n".join(lines) + "\n")
         mounts = [*self._mounts, *(("rw", folder, str(folder)) for folder in place.shared)]
         mounts += [("ro", folder, path) for path, folder in place.image.items()]
+        (self.folder / "table").write_text(_table(self.folder, mounts))
         setup = {
             "PATH": _PATH,
             "ROOT": str(self.folder / "root"),
-            "HOSTS": str(self.folder / "hosts"),
             "NAME": self.name[:63],
             "READY": str(self.folder / "ready"),
-            "MOUNTS": "\n".join(f"{mode}\t{folder or '-'}\t{to}" for mode, folder, to in mounts),
+            "TABLE": str(self.folder / "table"),
         }
         inside = ["chroot", str(self.folder / "root"), "env", "-C", container.get("workingDir") or "/"]
         pairs = [f"{name}={value}" for name, value in env.items()]
@@ -298,6 +298,31 @@ class Pod:
             raise NotModelled(f"{path} is in no volume that outlives the pod in the lab")
         file = best[1] / path[len(best[2]) + 1 :]
         return file.read_text() if file.exists() else None
+
+
+def _table(pod: Path, mounts: Sequence[tuple[str, Path | None, str]]) -> str:
+    """What is mounted below a pod's root, in the format of fstab(5): this machine's folders, and the pod's own."""
+    lines = []
+
+    def add(source: str, target: str, kind: str, options: str) -> None:
+        words = (source, f"{pod}/root{target}", kind, options)
+        lines.append(" ".join(word.replace("\\", "\\134").replace(" ", "\\040") for word in words) + "\n")
+
+    for folder in _of_this_machine():
+        add(folder, folder, "none", "rbind,X-mount.mkdir")
+    add("proc", "/proc", "proc", "X-mount.mkdir")
+    add(str(pod / "hosts"), "/etc/hosts", "none", "bind")
+    for mode, source, target in mounts:
+        kind = "tmpfs" if mode == "mem" else "none"
+        add(str(source or "memory"), target, kind, f"{_MODES[mode]},X-mount.mkdir")
+    return "".join(lines)
+
+
+@functools.cache
+def _of_this_machine() -> list[str]:
+    own = ("proc", "run", "tmp", "flowc")
+    folders = [path for path in Path("/").iterdir() if path.is_dir() and not path.is_symlink() and path.name not in own]
+    return sorted(map(str, folders))
 
 
 def with_suppressed(function: Any, *arguments: Any) -> None:

@@ -185,7 +185,7 @@ class Workflow:
             known(template, template["name"], "name", "inputs", "dag")
             return self._dag(template["dag"], node, variables, more)
         kind = next((kind for kind in ("container", "resource") if kind in template), "")
-        known(template, template["name"], *_COMMON, *_NOT_LOOKED_AT, kind)
+        known(template, template["name"], *_COMMON, *_NOT_LOOKED_AT, "podSpecPatch", kind)
         leaf = self._container if kind == "container" else self._resource
         if "retryStrategy" not in template:
             return self._attempt(leaf, template, node, variables)
@@ -235,6 +235,7 @@ class Workflow:
         volumes = [*self.spec.get("volumes", ()), *template.get("volumes", ())]
         wanted = {mount["name"] for mount in template["container"].get("volumeMounts", ())}
         metadata = {"name": pod_name, **template.get("metadata", {})}
+        patch = known(json.loads(template.get("podSpecPatch", "{}")), "podSpecPatch", "terminationGracePeriodSeconds")
         deadline = float(template["activeDeadlineSeconds"]) if "activeDeadlineSeconds" in template else None
         if "timeout" in template:
             if "retryStrategy" in template or deadline is not None:
@@ -256,7 +257,7 @@ class Workflow:
                 metadata,
                 template["container"],
                 [volume for volume in volumes if volume["name"] in wanted],
-                grace=self.cluster.grace,
+                grace=float(patch.get("terminationGracePeriodSeconds", self.cluster.grace)),
             )
             with self._lock:
                 self._pods.add(pod)
@@ -279,9 +280,7 @@ class Workflow:
         else:
             self._outputs(template, node, pod)
 
-    def _hold(
-        self, template: Mapping[str, Any], node: Node, metadata: Mapping[str, Any], limit: float | None
-    ) -> bool:
+    def _hold(self, template: Mapping[str, Any], node: Node, metadata: Mapping[str, Any], limit: float | None) -> bool:
         """Wait while the cluster does not start pods of this image; False where that took longer than the limit."""
         place, image = self.cluster.place, template["container"].get("image", "")
         if image not in place.held_images:
