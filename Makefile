@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 FRAMEWORKS := $(VENV)/frameworks
 ROOMS := dsl compiler runtime backends cli client
-# One more than the two cores that are reckoned with: the tests of Slurm, which are all one worker's, wait most of the time.
-JOBS ?= 3
+# Two more than the two cores that are reckoned with: the tests of Slurm, which are all one worker's, and those of gangs
+# wait for a good part of their time.
+JOBS ?= 4
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..runtime import gang_report
 from ..runtime.address import Address
 from ..runtime.gang.ends import ends_text
+from ..runtime.report import PREEMPTED
 from ..runtime.runs import RUNNING
 from .report import reason
 from .screen import duration
@@ -77,10 +78,12 @@ def _attempt(
     named = status.failure or {}
     # A process that was killed leaves no record; its gang's report or the run's own status names it.
     first = report is not None and report.rank == address.index[-1]
-    first = first or (named.get("address") == str(address) and named.get("attempt") == number)
+    is_named = named.get("address") == str(address) and named.get("attempt") == number
     if record is not None and record.done:
         state = "caught" if record.failure else "done"
-    elif record is not None or first:
+    elif (report is not None and report.kind == "preempted") or (is_named and named.get("type") == PREEMPTED):
+        state = "preempted"  # of a gang every rank: it is asked to end as a whole
+    elif record is not None or first or is_named:
         state = "failed"
     else:
         state = "running" if last and report is None and status.state == RUNNING else "stopped"
@@ -91,6 +94,8 @@ def _attempt(
         why = str(report)
     elif state == "failed":
         why = reason(named)
+    elif state == "preempted":
+        why = str(named.get("message") or "")
     ends = gang_report.ends(records, ranks, number) if ranks else ()
     return _Attempt(number, state, record, why, ends)
 

@@ -198,6 +198,10 @@ def _begin_process(
         attend(copies(datastore, folder) if logs == "tee" else (), limit, watch)
     if rest:
         time.sleep(rest)
+    _go_where_it_may_write()
+
+
+def _go_where_it_may_write() -> None:
     if not os.access(".", os.W_OK):
         from .working_folder import make_writable
 
@@ -231,7 +235,10 @@ def _task(run: RunInfo, datastore: Datastore, request: TaskRequest) -> int:
 def _end(status: str) -> int:
     from .ending import end
 
-    return end(open_datastore(), _required(contract.FLOW_NAME), _required(contract.RUN_ID), _named_flow, status)
+    datastore = open_datastore()
+    # It may have to load the flow, which may write a file when it is imported.
+    _go_where_it_may_write()
+    return end(datastore, _required(contract.FLOW_NAME), _required(contract.RUN_ID), _named_flow, status)
 
 
 def _flow_class(run: RunInfo) -> type[FlowSpec]:

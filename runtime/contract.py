@@ -175,3 +175,16 @@ def preempt_grace(said: Optional[float], otherwise: float = 30.0) -> float:
         If the variable holds no number of seconds.
     """
     return seconds(PREEMPT_GRACE) or said or otherwise
+
+
+def rest_of_wait(attempt: int, wait: float, factor: float, whole: float) -> float:
+    """Seconds that are left of the wait before an attempt (from 1) where the scheduler's own grow by another factor.
+
+    Raises
+    ------
+    OverflowError
+        If no number is so large.
+    """
+    if factor == whole:
+        return 0.0
+    return max(0.0, wait * (float(factor) ** (attempt - 1) - float(whole) ** (attempt - 1)))

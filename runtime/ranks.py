@@ -73,7 +73,7 @@ def run_rank(
     """
     request = request._replace(gang=membership.place, attempt=membership.attempt)
     try:
-        return _Rank(load, run, datastore, request, membership).run(preempt_grace)
+        return _Rank(load, run, datastore, request, membership, report).run(preempt_grace)
     except ContractError as error:
         _tell(str(error))
         problem: FlowcError = error
@@ -95,12 +95,14 @@ class _Rank:
         datastore: Datastore,
         request: TaskRequest,
         membership: Membership,
+        report: Optional[Callable[[FlowcError], None]],
     ) -> None:
         self.load = load
         self.run_info = run
         self.datastore = datastore
         self.request = request
         self.membership = membership
+        self.report = report
         self.address: Address = request.address
         self.step: StepOutline = run.outline.check(self.address)
         self.lineage = Lineage(run.outline, run.records(datastore), self.address)
@@ -114,7 +116,7 @@ class _Rank:
         self.limits = self._limits(preempt_grace)
         token = gang_token.read(self.lineage)
         try:
-            self.framework.require(self.step.framework_options)
+            self._require()
         except FrameworkMissing as error:
             # It is told and recorded now; the other ranks, which would wait for this one, may take a while to come.
             code = fail_task(self._class_to_record_with(), self.run_info, self.datastore, self.request, error)
@@ -132,7 +134,21 @@ class _Rank:
         # The step's own traceback, or what is missing here, has been told already; who is killed tells nothing.
         if failure.rank != self.membership.rank or failure.kind not in ("exit", "unable"):
             _tell(str(failure))
-        gang_report.write(self.lineage.records, self.address, self.request.attempt, failure)
+        try:
+            gang_report.write(self.lineage.records, self.address, self.request.attempt, failure)
+        except DatastoreError as error:
+            # The exit code says more than that it failed: who gets 75 tries again.
+            _tell(f"why the gang of {self.address} failed could not be recorded: {error}")
+            if self.report is not None:
+                self.report(error)
+
+    def _require(self) -> None:
+        try:
+            self.framework.require(self.step.framework_options)
+        except FrameworkMissing:
+            # Flows say where it is when they are imported, too: by PATH, by sys.path.
+            self._class_to_record_with()
+            self.framework.require(self.step.framework_options)
 
     def _class_to_record_with(self) -> type[FlowSpec]:
         try:
@@ -161,7 +177,7 @@ class _Rank:
 
     def _supervise(self, token: bytes, lack: str = "") -> GangResult:
         address = self.address
-        return supervise(
+        result = supervise(
             self.membership,
             token,
             self._body,
@@ -173,6 +189,9 @@ class _Rank:
             log=_tell,
             lack=lack,
         )
+        # Whoever ends the ranks of a gang that failed may come late: there is nothing left to end but the report on it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return result
 
     def _early_warnings(self) -> tuple[int, ...]:
         return _EARLY_WARNINGS if self.membership.source == "slurm" else ()

@@ -131,6 +131,6 @@ def rest_of_wait(attempt: int) -> float:
         return 0.0
     try:
         wait, factor, whole = map(float, text.split())
-        return max(0.0, wait * (factor ** (attempt - 1) - whole ** (attempt - 1)))
+        return contract.rest_of_wait(attempt, wait, factor, whole)
     except (ValueError, OverflowError):
         raise ContractError(f"{contract.WAIT}={text!r} holds no three numbers") from None

@@ -1,4 +1,4 @@
-"""Run all tests side by side, and once more, alone, the few that failed: ``python tests/run_all.py -n 3``.
+"""Run all tests side by side, and once more, alone, the few that failed: ``python tests/run_all.py -n 4``.
 
 Many tests start clusters, gangs and frameworks, each made for more cores than a test machine has. Side by side they
 take a third of the time, but now and then one of them gets none for longer than its limit allows. A defect fails alone,

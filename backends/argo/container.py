@@ -23,6 +23,9 @@ OUTPUTS = "/tmp/flowc/outputs"  # noqa: S108 (in a pod of its own)
 START = 600
 """Seconds that a pod may take until its step begins, which ``@timeout`` does not count."""
 
+_LONGEST_REST = 10 * 365 * 24 * 3600
+"""Seconds: Kubernetes takes no number above 2^31."""
+
 _TO_END = 15
 """Seconds that a pod has beyond those in which its step may save a checkpoint: to record its end, and to end."""
 
@@ -198,8 +201,9 @@ def step_annotations(step: Step) -> dict[str, str]:
     return {str(key): str(value) for key, value in sorted(dict(given).items())}
 
 
-def placement(step: Step) -> dict[str, Any]:
-    """Where a pod may run, with whose rights and how urgently."""
+def placement(step: Step, *, spot: bool = True) -> dict[str, Any]:
+    """Where a pod may run, with whose rights and how urgently; without ``spot`` not on nodes that a cloud takes back,
+    whatever the step says."""
     given = options.given(step)
     out: dict[str, Any] = {}
     if given.get("service_account"):
@@ -207,7 +211,7 @@ def placement(step: Step) -> dict[str, Any]:
     if given.get("node_selector"):
         out["nodeSelector"] = dict(sorted(option_values.selector(given["node_selector"]).items()))
     tolerations = option_values.tolerations(given.get("tolerations") or ())
-    if given.get("spot"):
+    if spot and given.get("spot"):
         tolerations += [
             {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"} for key, value in _SPOT_TAINTS
         ]
@@ -228,7 +232,21 @@ def placement(step: Step) -> dict[str, Any]:
 
 def deadline(step: Step) -> int | None:
     """Whole seconds after which Kubernetes ends an attempt that does not see to it itself."""
-    return None if step.timeout is None else math.ceil(step.timeout) + START + math.ceil(step.grace or 0)
+    if step.timeout is None:
+        return None
+    return math.ceil(step.timeout) + START + math.ceil(step.grace or 0) + longest_rest(step)
+
+
+def longest_rest(step: Step) -> int:
+    """Whole seconds that an attempt may wait in its pod before it begins: the last one waits longest."""
+    if step.retry is None:
+        return 0
+    retry = step.retry
+    try:
+        seconds = contract.rest_of_wait(retry.times, retry.wait, retry.backoff, int(retry.backoff))
+    except OverflowError:
+        seconds = _LONGEST_REST
+    return math.ceil(min(seconds, _LONGEST_REST))
 
 
 def termination_grace(step: Step, least: int) -> int:

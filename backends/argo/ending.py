@@ -18,9 +18,13 @@ RECORD = "record-end"
 DELETE = "delete-jobsets"
 
 _RECORD_TIMEOUT = "900s"
-"""How long the record may take, waiting for a node included: Argo's ``timeout`` counts that where there is no
-``retryStrategy``, the kubelet's deadline does not. There may be no node for it: it is placed as the first step is,
+"""How long one try of the record may take, waiting for a node included: Argo's ``timeout`` counts that where there is
+no ``retryStrategy``, the kubelet's deadline does not. There may be no node for it: it is placed as the first step is,
 which may be why the run ends."""
+
+_TRIES = 3
+"""Tasks that record the end, each where the one before could not: with the one pod lost, to an eviction or to a node
+that is taken back, the run would be running for ever. So it is tried again without a ``retryStrategy``."""
 
 _DELETE_SECONDS = "300"
 """How long an attempt may take."""
@@ -31,13 +35,20 @@ _FAILURES = "{{=sprig.trunc(60000, workflow.failures)}}"
 
 def ending_templates(site: Site) -> list[dict[str, Any]]:
     """The template that runs at the end, and those that it consists of."""
-    parts = [_record(site), *([_delete(site)] if site.gangs else [])]
-    tasks = [{"name": part["name"], "template": part["name"]} for part in parts]
+    tasks = [{"name": RECORD, "template": RECORD}]
+    for number in range(2, _TRIES + 1):
+        before = tasks[-1]["name"]
+        depends = f"{before}.Failed || {before}.Errored"
+        tasks.append({"name": f"{RECORD}-{number}", "template": RECORD, "depends": depends})
+    parts = [_record(site)]
+    if site.gangs:
+        tasks.append({"name": DELETE, "template": DELETE})
+        parts.append(_delete(site))
     return [{"name": TEMPLATE, "dag": {"tasks": tasks}}, *parts]
 
 
 def _record(site: Site) -> dict[str, Any]:
-    """Has what the first step has, but for its devices and amounts.
+    """Has what the first step has, but for its devices and amounts, and for nodes that are taken back.
 
     It may have to load the flow and to create the run, too, and only there are the image, the credentials of the
     datastore and what the cluster insists on known to be right.
@@ -58,7 +69,7 @@ def _record(site: Site) -> dict[str, Any]:
         "name": RECORD,
         "timeout": _RECORD_TIMEOUT,
         "metadata": metadata,
-        **placement(first),
+        **placement(first, spot=False),
     }
     if own_volumes(first):
         out["volumes"] = own_volumes(first)

@@ -7,6 +7,7 @@ number, in the rendezvous, in the records and in Argo, and ``@retry`` waits as l
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...compiler.plan import Step
@@ -16,8 +17,8 @@ from .container import (
     RUN,
     attempt_env,
     container,
-    deadline,
     labels,
+    longest_rest,
     own_volumes,
     placement,
     step_annotations,
@@ -37,13 +38,29 @@ GRACE = 45
 """Seconds that ranks have to save a checkpoint when they are asked to end, and to end, where the step says nothing."""
 
 _START = 3600
+"""Seconds in which a gang's pods have to start, new nodes and large images included: their Job's deadline counts that,
+``@timeout`` does not."""
+
+_FORM = 600
+"""Seconds in which a gang then has to form, where the step says nothing."""
+
 _QUEUE = 7 * 24 * 3600
-"""Seconds beyond the Jobs' own deadline in which a JobSet has to begin; longer where it waits in a queue of Kueue."""
+"""Seconds beyond the Job's own deadline in which a JobSet has to begin where it waits in a queue of Kueue, else
+``_START``."""
 
 
 def job_deadline(step: Step) -> int:
-    """Seconds that the ranks of one attempt may take, counted from the creation of their Job."""
-    return deadline(step) or LONGEST
+    """Seconds that the ranks of one attempt may take, counted from the start of their Job."""
+    if step.timeout is None:
+        return LONGEST + longest_rest(step)
+    return math.ceil(step.timeout) + _START + _to_form(step) + math.ceil(step.grace or 0) + longest_rest(step)
+
+
+def _to_form(step: Step) -> int:
+    said = options.given(step).get("hostname_resolution_timeout")
+    if not said and step.framework is not None:
+        said = step.framework.options.get("all_nodes_started_timeout")
+    return math.ceil(said or _FORM)
 
 
 def step_deadline(step: Step) -> int:

@@ -34,6 +34,12 @@ _HOLE = re.compile(r"\{\{[^{}]*\}\}")
 _FETCHED = "/tmp/flowc/code"  # noqa: S108 (in a pod of its own)
 """Where fetch.py puts the code."""
 
+_NO_RECORD = {
+    "type": "ProcessFailure",
+    "message": "the pod of the last attempt ended without a record of why; Argo says {{inputs.parameters.status}}",
+}
+"""What a caught failure is called that nobody wrote down."""
+
 FROM_POD = {
     "JOBSET_NAME": "metadata.annotations['jobset.sigs.k8s.io/jobset-name']",
     "JOBSET_RESTART_ATTEMPT": "metadata.labels['jobset.sigs.k8s.io/restart-attempt']",
@@ -176,6 +182,7 @@ def own_variables(step: Step, gang: bool, caught: bool) -> Iterator[tuple[str, s
         yield contract.ROUND, "auto"
     if caught:
         yield contract.ATTEMPT, str(1 + (step.retry.times if step.retry else 0))
+        yield contract.CAUGHT, json.dumps(_NO_RECORD)
     elif step.retry is not None:
         yield contract.ATTEMPT, "{{retries}}"
         whole = math.floor(step.retry.backoff)
@@ -216,9 +223,7 @@ def _of_run(made: Manifests, step: Step, container: Mapping[str, Any], begins: b
 
 def _elsewhere(made: Manifests, container: Mapping[str, Any], gang: bool) -> Iterator[str]:
     """The variables that are looked at beside what they belong to."""
-    yield from (contract.OUTPUTS, contract.CAUGHT)
-    if container["args"][0] == "end":
-        yield contract.FAILURES
+    yield contract.OUTPUTS
     if made.way in ("image", "s3"):
         yield from (contract.CODE_DIGEST, contract.CODE_URL)
     if gang:
@@ -234,9 +239,8 @@ def variable_problems(
     begins = step.name == made.plan.first
     meant = {**dict(_of_run(made, step, container, begins)), **own}
     for name, text in step.env.items():
-        # As the kubelet reads it, for which two of them stand for one.
         free = name not in {*meant, *others, "PYTHONPATH"} and "{{" not in text
-        if free and there.get(name, "").replace("$$", "$") != text:
+        if free and _as_the_kubelet_reads(there.get(name, "")) != text:
             yield f"the variable {name} is {there.get(name)!r}"
     own_of_step = {name for name, text in step.env.items() if name != "PYTHONPATH" and "{{" not in text}
     for name in sorted({*meant, *there} - others - (own_of_step - set(meant))):
@@ -247,6 +251,11 @@ def variable_problems(
         else:
             why = f"{_CONSEQUENCES[name]}: " if name in _CONSEQUENCES else ""
             yield f"{why}the variable {name} is {there.get(name)!r}, not {meant.get(name)!r}"
+
+
+def _as_the_kubelet_reads(text: str) -> str:
+    """A value once the kubelet has read it: of two dollars it leaves one, and ``$(`` begins another variable's name."""
+    return re.sub(r"\$([$(])", lambda found: "$" if found[1] == "$" else "\0", text)
 
 
 def _read(name: str, text: str | None) -> object:

@@ -147,12 +147,13 @@ def _jobset(made: Manifests, step: Step, item: Mapping[str, Any], marks: Mapping
 
 
 def _record(made: Manifests, first: Step) -> dict[str, Any]:
-    """The template that records the end of a run: as the first step's, but without devices and with its own amounts."""
+    """The template that records the end of a run: as the first step's, but without devices, with its own amounts and
+    not on nodes that are taken back."""
     return {
         **elsewhere("name", "serviceAccountName", "volumes"),
         "timeout": "900s",
         "metadata": {"labels": _labels(made, first), "annotations": _annotations(first)},
-        **_placement(first),
+        **_placement(first, spot=False),
         "container": {**_container(first), "ports": None, "resources": _RECORDING},
     }
 
@@ -182,11 +183,11 @@ def _container(step: Step) -> dict[str, Any]:
     }
 
 
-def _placement(step: Step) -> dict[str, Any]:
+def _placement(step: Step, *, spot: bool = True) -> dict[str, Any]:
     given = options.given(step)
     tolerations = values.tolerations(given.get("tolerations") or ())
     affinity = None
-    if given.get("spot"):
+    if spot and given.get("spot"):
         tolerations += [
             {"key": key, "operator": "Equal", "value": _SPOT_NODES[key], "effect": "NoSchedule"} for key in _SPOT_TAINTS
         ]

@@ -29,9 +29,17 @@ from .reading_containers import (
     variable_problems,
     variables_of,
 )
+from .reading_ending import ending_problems
 from .site import IMAGE
 
 _INDEX = "{{inputs.parameters.index}}"
+
+_HOUR, _DAY = 3600, 24 * 3600
+_BEGINS, _FORMS = 600, 600
+"""Seconds that a pod has to begin, and that a gang has to form where nothing else is said (docs/gangs.md)."""
+
+_UNTIMED = 5 * _DAY
+"""Seconds that a gang without ``@timeout`` may take."""
 
 
 def template_problems(made: Manifests) -> Iterator[str]:
@@ -65,7 +73,7 @@ def template_problems(made: Manifests) -> Iterator[str]:
             yield f"step {name} is caught in one place only"
     yield from _outputs_folders(made)
     if (made.plan.first, False) in runs:
-        yield from _ending(made, runs[made.plan.first, False])
+        yield from ending_problems(made, runs[made.plan.first, False])
 
 
 def _step_problems(made: Manifests, step: Step, item: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
@@ -153,18 +161,45 @@ def _number(text: object) -> float:
 
 def _deadlines(step: Step, item: Mapping[str, Any]) -> Iterator[str]:
     gang = "resource" in item
-    limit = job_of(item) if gang else item
-    seconds = int(limit.get("activeDeadlineSeconds", 0))
-    if step.timeout is not None and seconds < math.ceil(step.timeout):
-        yield f"it ends after {limit.get('activeDeadlineSeconds')} seconds, before its timeout of {step.timeout:g}"
-    if step.timeout is None and not gang and "activeDeadlineSeconds" in item:
-        yield f"it ends after {seconds} seconds"
     if "timeout" in item:
         yield f"it ends after {item['timeout']}, waiting included"
-    if gang and seconds <= 0:
+    there, meant = item.get("activeDeadlineSeconds"), _seconds(step, gang)
+    if not gang:
+        if str(there) != str(meant):
+            yield f"it ends after {there} seconds, not {meant}"
+        return
+    assert meant is not None
+    of_job = job_of(item).get("activeDeadlineSeconds")
+    if of_job is None:
         yield "nothing ends its Job"
-    if gang and int(item.get("activeDeadlineSeconds", 0)) < seconds:
-        yield f"Argo gives it up after {item.get('activeDeadlineSeconds')} seconds, before its Job ends"
+    elif of_job != meant:
+        yield f"its Job ends after {of_job} seconds, not {meant}"
+    # Kueue may keep a JobSet waiting for long.
+    whole = meant + (7 * _DAY if options.given(step).get("queue") else _HOUR)
+    if str(there) != str(whole):
+        yield f"Argo gives it up after {there} seconds, not {whole}"
+
+
+def _seconds(step: Step, gang: bool) -> int | None:
+    """After how many seconds Kubernetes ends an attempt: what it may take and wait, and what it needs around that."""
+    waits = 0
+    if step.retry is not None:
+        try:
+            left = contract.rest_of_wait(
+                step.retry.times, step.retry.wait, step.retry.backoff, math.floor(step.retry.backoff)
+            )
+        except OverflowError:
+            left = math.inf
+        waits = math.ceil(min(left, 3650 * _DAY))
+    if step.timeout is None:
+        return _UNTIMED + waits if gang else None
+    begins = _BEGINS
+    if gang:
+        framework = {} if step.framework is None else step.framework.options
+        said: Any = options.given(step).get("hostname_resolution_timeout")
+        said = said or framework.get("all_nodes_started_timeout")
+        begins = _HOUR + math.ceil(said or _FORMS)
+    return math.ceil(step.timeout) + begins + math.ceil(step.grace or 0) + waits
 
 
 # What a pod gets -----------------------------------------------------------------------------------------------------
@@ -219,56 +254,3 @@ def _gang(made: Manifests, item: Mapping[str, Any]) -> Iterator[str]:
     for name, path in FROM_POD.items():
         if sources.get(name, {}).get("fieldPath") != path:
             yield f"the variable {name} does not tell its ranks which JobSet they belong to"
-
-
-# The end of a run ----------------------------------------------------------------------------------------------------
-
-
-def _ending(made: Manifests, first: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the exit handler records the end, and deletes the JobSets where the flow may leave some."""
-    by_name = {item["name"]: item for item in made.spec["templates"]}
-    name = made.spec.get("onExit")
-    if name not in by_name:
-        yield f"the exit handler is {name}, and nothing records the end of a run"
-        return
-    called = [by_name[name]]
-    if "dag" in by_name[name]:
-        tasks = by_name[name]["dag"]["tasks"]
-        called = [by_name.get(task["template"], {}) for task in tasks]
-        for task in tasks:
-            if set(task) != {"name", "template"}:
-                yield f"task {task['name']} of the exit handler does not run whatever happens"
-    records = [item for item in called if item.get("container", {}).get("args", [""])[0] == "end"]
-    deleting = [item for item in called if deletes(item)]
-    gangs = any(step.kind == "gang" for step in made.plan.steps)
-    if len(records) != 1 or len(records) + len(deleting) != len(called):
-        yield f"the exit handler {name} does not record the end of a run, once and beside the deletion of JobSets"
-    if len(deleting) != gangs:
-        yield f"the exit handler {name} deletes {'no' if gangs else 'the'} JobSets, and the flow has {_some(gangs)}"
-    for item in records:
-        for problem in _record(made, item, first):
-            yield f"template {item['name']}: {problem}"
-    for item in deleting:
-        flags = [flag for flag in item["resource"].get("flags", ()) if flag != "--ignore-not-found"]
-        if flags != ["jobset", "--selector", f"flowc/run={RUN}"]:
-            yield f"template {item['name']}: it deletes {' '.join(flags)}, not the JobSets with flowc/run={RUN}"
-
-
-def _some(there: bool) -> str:
-    return "gangs" if there else "no gangs"
-
-
-def _record(made: Manifests, item: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the end is recorded with what the first step has to reach the datastore, and to load the flow."""
-    container, other = item["container"], first.get("container", {})
-    step = made.plan[made.plan.first]
-    keys = ("image", "command", "envFrom", "securityContext", "volumeMounts", "workingDir")
-    fields = [key for key in keys if container.get(key) != other.get(key)]
-    fields += [key for key in ("serviceAccountName", "volumes") if item.get(key) != first.get(key)]
-    for field in fields:
-        yield f"its {field} is not that of step {step.name}"
-    if container["args"] != ["end", "--status", "{{workflow.status}}"]:
-        yield f"its arguments are {container['args']}"
-    if "workflow.failures" not in variables_of(container).get(contract.FAILURES, ""):
-        yield "it is not told what has failed"
-    yield from variable_problems(made, step, container, {})

@@ -126,10 +126,12 @@ def by_spawn(file: str, flow: str, datastore: Datastore, graces: Mapping[str, fl
             return partial(become, request)
 
         def become(request: Request) -> int:
-            step, index, round, attempt, gang, caught, _ = request
+            step, index, round, attempt, gang, caught, retries_left = request
             address = Address(step, tuple(index), round)
             _redirect(datastore.path(f"{flow}/{run_id}/{address.key}/{attempt}"), address)
             env = {**common, contract.RUN_ID: run_id, contract.ATTEMPT: str(attempt), contract.ROUND: str(round)}
+            # The number of the attempt does not say it: those that were only asked to end do not count.
+            env[contract.RETRIES_LEFT] = str(int(retries_left))
             if gang is not None:
                 env[contract.GANG_RANK], env[contract.GANG_SIZE] = str(gang[0]), str(gang[1])
                 env[contract.GANG_MAIN] = GANG_MAIN

@@ -163,7 +163,9 @@ TARGETS: tuple[Code, ...] = (
     ),
     entry(
         "FC408", "An environment variable that belongs to the target",
-        "AWS Batch refuses jobs that set variables beginning with AWS_BATCH; Slurm sets the SLURM_ ones itself.",
+        """AWS Batch refuses jobs that set variables beginning with AWS_BATCH; Slurm sets the SLURM_ ones itself. On
+        Argo those that begin with ARGO_, KUBERNETES_ or JOBSET_ are set already, and REPLICATED_JOB_NAME and
+        JOB_COMPLETION_INDEX, which tell the ranks of a gang who they are.""",
         """
         @environment(vars={"AWS_BATCH_MODE": "x"})
         @step

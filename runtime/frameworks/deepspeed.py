@@ -143,14 +143,19 @@ class Ending:
         if self.until is None:
             self.until = time.monotonic() + (self.grace if self.asked else self.straggling)
             self.all = psutil.Process().children(recursive=True)
-            self.each(psutil.Process.terminate, self.all)
+            self.each(self.ask, self.all)
         self.each(psutil.Process.kill, psutil.wait_procs(self.all, max(0, self.until - time.monotonic()))[1])
+
+    def ask(self, process):
+        # Whoever asks the launcher asks its group, and a second signal would cut short what the first one began.
+        if not self.asked or os.getpgid(process.pid) != os.getpgrp():
+            process.terminate()
 
     def each(self, end, processes):
         for process in processes:
             try:
                 end(process)
-            except psutil.NoSuchProcess:
+            except (psutil.NoSuchProcess, ProcessLookupError):
                 pass
 
 class Noting:

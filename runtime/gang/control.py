@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Optional
@@ -10,7 +11,7 @@ from .collectives import Collectives
 from .ends import Ends
 from .failure import GangFailure, RankEnd, rank_on, ranks_text
 from .handle import Member
-from .loop import Channel
+from .loop import Channel, Timer
 from .output import as_lines
 from .ports import candidate_ports
 from .rendezvous import Reception
@@ -18,6 +19,13 @@ from .supervisor import Setting, Supervisor, cannot_take_part, completed, how_en
 from .wire import Buffer, Frame, WorkerInfo, digest_of
 
 _FIRST_WORD, _NEXT_WORD = 10.0, 30.0
+
+_PATIENCE = 3.0
+"""Seconds after the grace in which every rank has to say how it ended."""
+
+_SAME_MOMENT = 0.5
+"""Seconds in which a request to end explains why a body has died of SIGTERM: who signals every process of a rank may
+reach its supervisor last."""
 
 
 @dataclass
@@ -37,6 +45,8 @@ class Control(Supervisor):
         self._reception: Optional[Reception] = None
         self._formed = False
         self._failure: Optional[GangFailure] = None
+        self._explained_until = 0.0
+        self._last_call: Optional[Timer] = None
         self._sending_home = False
         self._finishing = False
         self._notes: dict[str, None] = {}
@@ -272,12 +282,16 @@ class Control(Supervisor):
         if self._failure is not None:
             return
         self._failure = failure
+        if failure.kind == "signal" and failure.signal == signal.SIGTERM:
+            self._explained_until = self.loop.now + _SAME_MOMENT
+            self.loop.after(_SAME_MOMENT, self._check_all_ended)
         self._tell_all({"t": "abort", "failure": failure.to_json()})
         self._end(self.limits.grace)
 
     def _preempt(self, failure: GangFailure) -> None:
-        if self._failure is not None:
+        if self._failure is not None and self.loop.now >= self._explained_until:
             return
+        self._explained_until = 0.0
         self._failure = failure
         grace = self.limits.preempt_grace if self._formed else 0.0
         self._tell_all({"t": "preempt", "failure": failure.to_json(), "grace": grace})
@@ -287,12 +301,16 @@ class Control(Supervisor):
         if self._reception is not None:
             self._reception.close()
         self.end_body(grace)
-        self.loop.after(grace + 3.0, self._finish)
+        if self._last_call is not None:
+            self._last_call.cancel()
+        self._last_call = self.loop.after(grace + _PATIENCE, self._finish)
         self._check_all_ended()
 
     def _check_all_ended(self) -> None:
         if not self._formed and self._failure is None:
             return
+        if self.loop.now < self._explained_until:
+            return  # nobody is kept from ending; only what the gang died of is not settled yet
         if self.body_done and all(worker.ended for worker in self._workers.values()):
             self._finish()
 

@@ -21,7 +21,7 @@ from .body import Body, BodyCode
 from .failure import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangFailure, GangResult, RankEnd, signal_name
 from .guard import Guard
 from .handle import Member
-from .loop import Loop
+from .loop import Loop, Timer
 from .membership import Membership
 from .wire import Frame, GangName, body_key
 
@@ -100,9 +100,11 @@ class Supervisor:
         self.exit_code: Optional[int] = None
         self.exit_signal: Optional[int] = None
         self.result: Optional[GangResult] = None
-        self._ending = False
+        self.ending = False
+        self._requested = False
         self._asked = ""
         self._hurry: Optional[float] = None
+        self._kill: Optional[Timer] = None
         self._signals: Optional[processes.Signals] = None
         self._others: frozenset[int] = frozenset()
         self._guarded = True
@@ -176,20 +178,25 @@ class Supervisor:
             self._guard.watch(self.body.pid)
 
     def end_body(self, grace: float) -> None:
-        """SIGTERM now, SIGKILL for it and all its descendants after the grace; :meth:`body_finished` follows."""
+        """SIGTERM now, SIGKILL for it and all its descendants after the grace; :meth:`body_finished` follows.
+
+        Called once more, it changes the grace.
+        """
         if self.body is None:
             if not self.body_done:
                 self.body_done = True
                 self.body_finished()
             return
-        if not self._ending:
+        if not self.ending:
             # One that has ended by now has done so by itself.
             self._reap()
-            self._ending = True
+            self.ending = True
             if self.body.running:
                 self._asked = "to end"
                 self.body.signal(signal.SIGTERM)
-        self.loop.after(grace, self._kill_body)
+        if self._kill is not None:
+            self._kill.cancel()
+        self._kill = self.loop.after(grace, self._kill_body)
         self._hurry = self.loop.now + grace + 1.0
 
     def in_child(self) -> None:
@@ -214,12 +221,14 @@ class Supervisor:
     def _signalled(self, events: int) -> None:
         assert self._signals is not None
         arrived = self._signals.arrived()
-        if signal.SIGCHLD in arrived:
-            self._reap()
+        # Who signals every process of a rank may end its body before that can take SIGTERM: it has not failed.
         for number in arrived:
             if number != signal.SIGCHLD and self.result is None:
+                self._requested = True
                 self.asked_to_end(f"was asked to end by {signal_name(number)}")
                 break
+        if signal.SIGCHLD in arrived:
+            self._reap()
 
     def _reap(self) -> None:
         body = self.body
@@ -231,6 +240,8 @@ class Supervisor:
             body.running = False
             if os.WIFSIGNALED(status):
                 self.exit_signal = os.WTERMSIG(status)
+                if self._requested and self.exit_signal == signal.SIGTERM:
+                    self._asked = self._asked or "to end"
             else:
                 self.exit_code = os.WEXITSTATUS(status)
             body.drain()
@@ -246,7 +257,7 @@ class Supervisor:
 
     def _let_end(self, deadline: float) -> None:
         processes.reap_all_except(self._others)
-        if self._ending or self.loop.now >= deadline or self._others.issuperset(processes.children()):
+        if self.ending or self.loop.now >= deadline or self._others.issuperset(processes.children()):
             self._sweep(self.loop.now + 5.0)
         else:
             self.loop.after(0.005, lambda: self._let_end(deadline))

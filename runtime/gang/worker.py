@@ -23,6 +23,7 @@ class Worker(Supervisor):
         self._control: Optional[Channel] = None
         self._failure: Optional[GangFailure] = None
         self._verdict = False
+        self._save_until = 0.0
         self._end: Optional[RankEnd] = None
 
     def begin(self) -> None:
@@ -85,8 +86,7 @@ class Worker(Supervisor):
         elif frame.type == "start":
             self.start_body(_members(header))
         elif frame.type in ("abort", "preempt"):
-            if self._failure is None:
-                self._failure = _failure(header)
+            self._failure = _failure(header)
             grace = header.get("grace", self.limits.grace)
             self.end_body(float(grace))
         elif frame.type == "end":
@@ -115,6 +115,7 @@ class Worker(Supervisor):
 
     def asked_to_end(self, reason: str) -> None:
         """SIGTERM here: the control lets all ranks checkpoint together."""
+        self._save_until = self._save_until or self.loop.now + self.limits.preempt_grace
         if self._control is not None and self._control.open:
             self._tell({"t": "asked", "reason": reason})
             return
@@ -142,8 +143,12 @@ class Worker(Supervisor):
             return
         if self.body is None or self.body_done:
             self.conclude(self._failure)
-        else:
-            self.end_body(self.limits.grace if self._failure is not None else 0.0)
+        elif self._failure is None:
+            self.end_body(0.0)
+        elif not self.ending:
+            # The control was lost before it answered that this rank is asked to end.
+            self.end_body(max(self.limits.grace, self._save_until - self.loop.now))
+        # Else the body keeps the time that it was given when it was asked to end, whatever becomes of the control.
 
     def close(self) -> None:
         """Let the connection go."""

@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 from flowc.cli import main
+from flowc.compiler.plan import End, Gang, Next, Plan, Step
+from flowc.runtime import gang_report
+from flowc.runtime.address import Address
+from flowc.runtime.datastore import FileDatastore
+from flowc.runtime.gang.failure import GangFailure, RankEnd
+from flowc.runtime.record import Failure as Recorded
+from flowc.runtime.record import Record
+from flowc.runtime.report import PREEMPTED, Failure
+from flowc.runtime.runs import RunStatus, create_run, write_status
 from flows_for_cli import flowc
 
 GANG = """
@@ -100,3 +109,40 @@ def test_how_the_ranks_of_a_gang_ended(
     said = shown(capfd, "latest/train").splitlines()
     assert said[2:9] == ends and sum("SIGTERM" in line for line in said) == 1
     assert said[9:11] == ["GangFlow/1/train/1: failed", attempt.replace("stopped", "failed")]
+
+
+def test_what_was_asked_to_end_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLOWC_DATASTORE", str(tmp_path))
+    steps = (
+        Step("start", "task", Gang("train", 3)),
+        Step("train", "gang", Next("join"), inputs=(("start",),), scope=("start",)),
+        Step("join", "task", Next("end"), inputs=(("train",),), joins="start"),
+        Step("end", "task", End(), inputs=(("join",),)),
+    )
+    store = FileDatastore(str(tmp_path))
+    run = create_run(store, Plan("GangFlow", "start", "end", steps).to_json(), None)
+    records = run.records(store)
+    asked = GangFailure(0, "a", None, None, (), "was asked to end by SIGTERM", "preempted")
+    failed = GangFailure(0, "a", 3, None, (), "exited with code 3")
+    ends = tuple(RankEnd(rank, "a", None, 15, (), "ended by SIGTERM", "ended") for rank in range(3))
+    for rank in range(3):
+        for attempt, first in enumerate((asked, failed)):
+            report = GangFailure(**{**vars(first), "ranks": ends if not rank else ()})
+            gang_report.write(records, Address("train", (rank,)), attempt, report)
+    # One that raised while it saved is not what ended the gang.
+    disk = Recorded("OSError", "no space left", "")
+    records.commit(Record(Address("train", (2,)), 0, "failed", 1.0, 3.0, failure=disk))
+    why = "rank 0 on host a was asked to end by SIGTERM"
+    said = [shown(capfd, f"1/train/{rank}").splitlines() for rank in range(3)]
+    assert [lines[1] for lines in said[:2]] == [f"  attempt 0: preempted: {why}"] * 2
+    assert said[2][1] == "  attempt 0: preempted after 2.0s: OSError: no space left"
+    tasks = json.loads(shown(capfd, "1/train", "--json"))["tasks"]
+    assert [task["attempts"][0]["state"] for task in tasks] == ["preempted"] * 3
+    assert [task["state"] for task in tasks] == ["failed", "stopped", "stopped"]
+    # A task that is no gang's has no report; the run's own status says it.
+    store.write(f"{records.folder(Address('start'), 0)}/stdout.log", b"")
+    failure = Failure("start", 0, PREEMPTED, "was asked to end by its scheduler")
+    write_status(store, run, RunStatus("failed", 1.0, 2.0, failure=failure.to_json()))
+    assert shown(capfd, "1/start").splitlines()[1] == "  attempt 0: preempted: was asked to end by its scheduler"

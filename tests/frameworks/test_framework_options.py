@@ -117,13 +117,17 @@ DEAF = """
 import os, signal, sys, time
 up, what = sys.argv[-2:]  # after --local_rank
 rank = os.environ["LOCAL_RANK"]
-signal.signal(signal.SIGTERM, signal.SIG_IGN if rank != "2" else lambda *_: sys.exit(0))
+def count(*_):
+    open(f"{up}-asked", "a").write("once ")
+signal.signal(signal.SIGTERM, {"0": signal.SIG_IGN, "1": count, "2": lambda *_: sys.exit(0)}[rank])
 open(f"{up}-{rank}", "w").close()
 while not all(os.path.exists(f"{up}-{number}") for number in range(3)):
     time.sleep(0.05)
 if rank == "0" and what == "fail":
     sys.exit(7)
-time.sleep(1.5 if what == "wait" else 60)
+end = time.monotonic() + (1.5 if what == "wait" else 60)
+while time.monotonic() < end:
+    time.sleep(0.1)
 open(f"{up}-saved-{rank}", "w").close()
 """
 
@@ -138,16 +142,18 @@ def test_deepspeed_s_launcher_waits_for_the_deaf_only_where_it_was_asked_to_end(
     launcher = subprocess.Popen(
         [sys.executable, "-c", deepspeed._START, "rank0 slots=3\n", "20,0.5", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
     )  # fmt: skip
     until(lambda: all((tmp_path / f"up-{rank}").exists() for rank in range(3)), 60)
     if what == "wait":
-        launcher.send_signal(signal.SIGTERM)
+        os.killpg(launcher.pid, signal.SIGTERM)
     began = time.monotonic()
     said = launcher.communicate(timeout=60)[0]
     assert launcher.returncode == (7 if what == "fail" else 1), said
     assert time.monotonic() - began < (patient(3) if what == "fail" else 20), said
     saved = [(tmp_path / f"up-saved-{rank}").exists() for rank in range(3)]
     assert saved == ([False] * 3 if what == "fail" else [True, True, False]), said
+    assert (tmp_path / "up-asked").read_text() == "once ", said
 
 
 def test_deepspeed_listens_where_it_is_told_to(tmp_path: Path) -> None:

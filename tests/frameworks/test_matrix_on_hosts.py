@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from flow_shapes import FULL
 from frameworks_lab import HEAVY, PYTHON, GangLab, patient, require
 from hosts_gangs import HostsGang
 from hosts_lab import HostsLab, require_lab
@@ -85,9 +84,7 @@ OF_EACH_KIND = ("parallel", "torchrun", "mpi", "dask")
 """Processes in the ranks themselves, launched on every node, started from one node through an agent, and daemons."""
 
 
-@pytest.mark.parametrize(
-    "names", [OF_EACH_KIND, *([tuple(sorted({*ROWS} - {*OF_EACH_KIND}))] if FULL else [])], ids="-".join
-)
+@pytest.mark.parametrize("names", [OF_EACH_KIND, tuple(sorted({*ROWS} - {*OF_EACH_KIND}))], ids="-".join)
 def test_a_partition_ends_the_processes_on_both_sides(names: tuple[str, ...]) -> None:
     # Whether ranks are lost, flowc's supervisors decide; the frameworks differ in what there is to end.
     with HostsLab(2) as lab:
@@ -118,7 +115,7 @@ def waiting(lab: HostsLab, *names: str) -> dict[str, tuple[HostsGang, list[subpr
 
 def test_a_control_rank_whose_supervisor_is_killed_takes_all_with_it() -> None:
     with HostsLab(2) as lab:
-        gangs = waiting(lab, "ray", "dask", *(["deepspeed"] if FULL else []))
+        gangs = waiting(lab, "deepspeed", "ray", "dask")
         began = time.monotonic()
         for _, (control, _) in gangs.values():
             (supervisor,) = children(control.pid)

@@ -142,6 +142,18 @@ def test_the_flow_is_imported_by_the_process_of_the_body_alone(tmp_path: Path) -
     lab.assert_clean(*said)
 
 
+def test_a_flow_may_say_where_its_framework_is_when_it_is_imported(tmp_path: Path) -> None:
+    row = ROWS["jax"]
+    require(row)
+    found = "import importlib.util, sys\nhiding = sys.modules.get('sitecustomize')\n"
+    found += "importlib.util.find_spec = getattr(hiding, 'find', importlib.util.find_spec)\n"
+    lab = GangLab(tmp_path, found + row.flow(), row.files)
+    lab.create_run()
+    bare = {"PYTHONPATH": lab.bare()}
+    codes, said = ranks_alone(lab, bare, bare)
+    assert codes == [0, 0], said
+
+
 def test_a_rank_that_cannot_import_the_flow_is_named_by_the_others_at_once(tmp_path: Path) -> None:
     lab = GangLab(tmp_path, AT_IMPORT + PARALLEL.flow())
     lab.create_run()
@@ -186,10 +198,10 @@ def test_a_scheduler_that_signals_every_process_of_a_rank_does_not_cut_its_savin
         """
         import subprocess
         if current.retry_count == 0:
-            current.parallel.barrier()
             # As Slurm and systemd may do it: the step is signalled, and so is its supervisor, which signals it, too.
             words = ["sh", "-c", f"kill {os.getpid()}; sleep 0.3; kill {os.getppid()}"]
             try:
+                current.parallel.barrier()
                 subprocess.Popen(words, start_new_session=True)
                 time.sleep(60)
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from flow_shapes import FULL
 from flowc.backends.local import scheduler, starters
 from flowc.backends.local.attempts import MAX_PREEMPTIONS, Attempt
+from flowc.runtime import contract
+from flowc.runtime.__main__ import _retries_left
+from flowc.runtime.datastore import FileDatastore
 from flowc.runtime.frontier import Family
 from flowc.runtime.gang.failure import GangFailure
 from flowc.runtime.outline import StepOutline
@@ -78,6 +82,23 @@ def test_a_rank_that_was_lost_may_yet_say_how_it_ended() -> None:
     now = ended(attempt(0), "lost")
     assert now.offer(Failure("train/1", 0, "ProcessFailure", "killed by SIGKILL", 1, None, "SIGKILL"), None)
     assert now.failure is not None and now.failure.signal == "SIGKILL"
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_fresh_interpreter_is_told_whether_a_retry_may_follow(
+    left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one that was only asked to end, the number says that none may, and ``@catch`` would go on too early."""
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(starters, "_redirect", lambda *_: None)
+    monkeypatch.setattr(os, "execve", lambda path, command, env: environment.update(env))
+    # As in a step that runs a flow, of which it says something else.
+    monkeypatch.setenv(contract.RETRIES_LEFT, "0" if left else "7")
+    start = starters.by_spawn("flow.py", "F", FileDatastore(str(tmp_path)), {})()("1")
+    start(["work", [2], 1, 1, None, None, left])()
+    assert environment[contract.ATTEMPT] == "1"
+    monkeypatch.setenv(contract.RETRIES_LEFT, environment[contract.RETRIES_LEFT])
+    assert _retries_left(attempt(1).step, 1) is left
 
 
 SAVING = """

@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from flowc.runtime import gang_report
+from flowc import FlowSpec, step
+from flowc.dsl import FlowcError
+from flowc.runtime import gang_report, ranks
 from flowc.runtime.address import Address
-from flowc.runtime.datastore import FileDatastore
+from flowc.runtime.datastore import DatastoreError, FileDatastore
+from flowc.runtime.gang import EXIT_GANG_FAILED, EXIT_NOT_FORMED, EXIT_PREEMPTED, GangResult, Membership
 from flowc.runtime.gang.failure import GangFailure, RankEnd
 from flowc.runtime.record import Records
+from flowc.runtime.task import TaskRequest
+from plans import End, Gang, Next, plan, task
+from task_lab import Lab
 
 RANKS = [Address("train", (rank,)) for rank in range(4)]
 FIRST = GangFailure(1, "b", 3, None, ("oh",), "exited with code 3")
@@ -63,3 +69,43 @@ def test_a_damaged_report_counts_as_none(records: Records, damage: str) -> None:
         damage = json.dumps({**json.loads(records.datastore.read(key)), **json.loads(damage)})
     records.datastore.write(key, damage.encode())
     assert gang_report.read(records, RANKS[0], 0) is None
+
+
+class F(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.train, num_parallel=2)
+
+    @step
+    def train(self):
+        pass
+
+
+@pytest.mark.parametrize("code", [EXIT_NOT_FORMED, EXIT_GANG_FAILED, EXIT_PREEMPTED])
+def test_a_report_that_cannot_be_written_changes_no_exit_code(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Schedulers go by it: 75 is tried again."""
+    shape = plan(
+        task("start", Gang("train", 2)),
+        task("train", Next("join"), "start", kind="gang", scope=("start",)),
+        task("join", Next("end"), "train", joins="start"),
+        task("end", End(), "join"),
+    )
+    lab = Lab(tmp_path, shape, F)
+    lab.done("start")
+    full = DatastoreError("the file system is full")
+
+    def write(self: FileDatastore, key: str, data: bytes) -> None:
+        raise full
+
+    monkeypatch.setattr(FileDatastore, "write", write)
+    monkeypatch.setattr(ranks, "supervise", lambda *_, **more: GangResult(code, FIRST))
+    told: list[FlowcError] = []
+    request = TaskRequest(RANKS[0], 0)
+    place = Membership(2, 0)
+    assert ranks.run_rank(lambda: F, lab.run, lab.datastore, request, place, report=told.append) == code
+    assert told == [full]
+    said = capfd.readouterr().err
+    assert "rank 1 on host b exited with code 3" in said
+    assert "why the gang of train/0 failed could not be recorded: the file system is full" in said

@@ -299,6 +299,19 @@ def test_the_end_of_a_good_run(tmp_path: Path) -> None:
     assert pod.status.state == "done"
 
 
+def test_an_end_may_be_told_again(tmp_path: Path) -> None:
+    pod = Pod(tmp_path)
+    pod.start(code=1, FAIL="1")
+    told = json.dumps([{"displayName": "start", "templateName": "start", "message": "Error (exit code 1)"}])
+    pod.call("end", "--status", "Failed", FLOWC_FAILURES=told, **pod.beginning())
+    first = pod.status
+    # Its pod was lost before Argo saw its end, which is then among the failures, too.
+    more = [*json.loads(told), {"displayName": "record-end", "templateName": "record-end", "message": "pod deleted"}]
+    pod.call("end", "--status", "Failed", FLOWC_FAILURES=json.dumps(more), **pod.beginning())
+    assert (pod.status.state, pod.status.started, pod.status.failure) == ("failed", first.started, first.failure)
+    assert first.failure["message"] == "it is bad"
+
+
 def test_the_end_names_the_first_failure(tmp_path: Path) -> None:
     pod = Pod(tmp_path)
     pod.start(code=1, FAIL="1", FLOWC_LOGS="tee")
@@ -467,6 +480,26 @@ def test_a_flow_in_a_folder_that_is_read_only_runs_in_a_copy(tmp_path: Path) -> 
     run = pod.run.run_id
     assert folders[:2] == [f"{tmp_path}/flowc-flow-{run}-{attempt}/flow/sub" for attempt in ("0", "1")]
     assert folders[2].startswith(f"{tmp_path}/flowc-flow-") and folders[2] not in folders[:2]
+
+
+def test_the_end_of_a_flow_that_writes_a_file_when_it_is_imported(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
+        pytest.skip("no user namespaces")
+    pod = Pod(tmp_path)
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "flow.py").write_text('open("log", "w").close()\n' + FLOW)
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
+    told = [{"displayName": "start", "message": "Unschedulable"}]
+    own = {"FLOWC_FLOW_FILE": str(code / "flow.py"), "FLOWC_SCRATCH": str(tmp_path), "FLOWC_FAILURES": base64_of(told)}
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount, str(code), *pod.argv("end", "--status", "Failed")],
+        env={**pod.env, **pod.beginning(), **own},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (pod.status.state, pod.status.failure["message"]) == ("failed", "start: Unschedulable")
 
 
 @pytest.mark.slow

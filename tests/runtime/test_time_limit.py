@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from flowc.runtime import contract
 from flowc.runtime.address import Address
 from flowc.runtime.datastore import FileDatastore
 from flowc.runtime.outline import ContractError
@@ -18,6 +19,9 @@ def test_what_argo_does_not_wait_is_waited_by_the_attempt(monkeypatch: pytest.Mo
     monkeypatch.setenv("FLOWC_WAIT", "30 two 1")
     with pytest.raises(ContractError, match="holds no three numbers"):
         rest_of_wait(1)
+    # What a target leaves room for: of all attempts the last one waits longest.
+    assert contract.rest_of_wait(4, 600, 1.5, 1) == 1425
+    assert contract.rest_of_wait(3000, 600, 2, 2) == contract.rest_of_wait(1, 600, 1.5, 1) == 0
     monkeypatch.delenv("FLOWC_WAIT")
     assert rest_of_wait(5) == 0
 

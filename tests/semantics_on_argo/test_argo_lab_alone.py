@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import test_resume as resumes
 import test_shapes as shapes
+import yaml
 from argo_cluster import report
 from flow_argo import Argo
 from flow_checks import assert_as_reference
@@ -86,6 +87,42 @@ def test_a_gang_whose_job_cannot_start_ends_the_run(
         view = target.view(workflow, file, None, Finished(1, "", report(workflow)))
     assert view.status["state"] == "failed", view.status
     assert "train" in str(view.status["failure"]), view.status
+
+
+# The end of a run whose first record is lost --------------------------------------------------------------------------
+
+
+class Evicted(Argo):
+    """Manifests whose first pod that records the end is lost, as one is whose node is taken back."""
+
+    def compile(
+        self, flow_file: Path, with_: Iterable[str], env: Mapping[str, str] | None, options: Sequence[str] = ()
+    ) -> dict[str, bytes]:
+        made = super().compile(flow_file, with_, env, options)
+        document = yaml.safe_load(made["workflow-template.yaml"])
+        (record,) = [item for item in document["spec"]["templates"] if item["name"] == "record-end"]
+        container = record["container"]
+        once = 'mkdir /flowc/data/lost 2>/dev/null && exit 137; exec "$@"'
+        container["command"] = ["sh", "-c", once, "sh", *container["command"]]
+        made["workflow-template.yaml"] = yaml.safe_dump(document, sort_keys=False).encode()
+        return made
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_an_end_whose_record_is_lost_is_recorded_again(
+    state: str, tmp_path: Path, compiled: Path, write_flow: WriteFlow
+) -> None:
+    target = Evicted(tmp_path, compiled)
+    text = FlowText(SHAPES["linear"])
+    file = write_flow((text if state == "done" else text.put("b", body=["raise ValueError('bad')"])).text())
+    with target.workflow(file) as (cluster, workflow):
+        cluster.ended(workflow)
+        assert workflow.exit is not None
+        found = [(node.name.rpartition(".")[2], node.phase) for node in workflow.exit.children]
+        tries = [("record-end", "Failed"), ("record-end-2", "Succeeded"), ("record-end-3", "Omitted")]
+        assert found == tries and workflow.exit.phase == "Succeeded", report(workflow)
+    view = target.view(workflow, file, None, Finished(0, "", ""))
+    assert view.status["state"] == state and ("bad" in str(view.status["failure"])) == (state == "failed")
 
 
 # Interrupting ---------------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
     (replicated,) = spec["replicatedJobs"]
     job = replicated["template"]["spec"]
     assert (job["parallelism"], job["completions"], job["completionMode"]) == (3, 3, "Indexed")
-    assert (job["backoffLimit"], job["activeDeadlineSeconds"], replicated["replicas"]) == (0, 3600 + 600, 1)
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"], replicated["replicas"]) == (0, 3600 + 4200, 1)
     pod = job["template"]["spec"]
     assert (pod["restartPolicy"], pod["serviceAccountName"]) == ("Never", "trainflow.gang")
     (ranks,) = pod["containers"]
@@ -156,7 +156,10 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
     assert (env["FLOWC_GANG_SIZE"], env["FLOWC_ATTEMPT"], env["FLOWC_RUN_ID"]) == ("3", "1", "myflow-abcde")
     assert {"JOBSET_NAME", "REPLICATED_JOB_NAME", "JOBSET_RESTART_ATTEMPT"} <= set(env)
     train = template(produced, "train")
-    assert (train["retryStrategy"], train["activeDeadlineSeconds"]) == ({"limit": "1", "retryPolicy": "Always"}, "7800")
+    assert (train["retryStrategy"], train["activeDeadlineSeconds"]) == (
+        {"limit": "1", "retryPolicy": "Always"},
+        "11400",
+    )
     assert train["resource"]["setOwnerReference"] is True
     delete = template(produced, "delete-jobsets")["resource"]
     assert delete["action"] == "delete" and "flowc/run={{workflow.name}}" in delete["flags"]
@@ -186,9 +189,59 @@ def test_pods_have_the_time_to_save_and_to_end(
     # Who only records a failure saves nothing.
     assert "podSpecPatch" not in template(plain, "start-caught")
     # The kubelet's clock leaves room for what the attempt's own gives.
-    assert (job["activeDeadlineSeconds"], task["activeDeadlineSeconds"]) == (limit, str(limit))
+    assert (job["activeDeadlineSeconds"], task["activeDeadlineSeconds"]) == (limit + 3600, str(limit))
     assert plain.files is not None and get_backend("argo").read(plain.files)["start"].grace == seconds
     assert job_errors(made) == [] == schema_errors(plain.files, VERSIONS[0])
+
+
+# What Kubernetes counts before a step begins -------------------------------------------------------------------------
+
+WAITS = "@retry(times=4, minutes_between_retries=10, backoff={})"
+
+
+@pytest.mark.parametrize(
+    ("decorators", "of_gang", "of_task"),
+    [
+        # The fourth retry waits 600 * 1.5 ** 3 s, of which Argo waits 600.
+        (f"@timeout(minutes=5)\n{WAITS.format(1.5)}", 300 + 4200 + 1425, "2325"),
+        (f"@timeout(minutes=5)\n{WAITS.format(2)}", 300 + 4200, "900"),
+        (WAITS.format(1.5), 432000 + 1425, None),
+        # Ten years: Kubernetes takes no number above 2 ** 31.
+        ("@timeout(minutes=5)\n@retry(times=3000, backoff=1.5)", 300 + 4200 + 315_360_000, "315360900"),
+        ("@timeout(minutes=5)\n@retry(times=200, backoff=1.5)", 300 + 4200 + 315_360_000, "315360900"),
+        ("@timeout(minutes=5)\n@retry(times=3000, backoff=2)", 300 + 4200, "900"),
+        ("", 432000, None),
+    ],
+)
+def test_deadlines_leave_room_for_what_an_attempt_waits_in_its_pod(
+    decorators: str, of_gang: int, of_task: str | None, tmp_path: Path
+) -> None:
+    gang, plain = (compiled(tmp_path, text.format(decorators=decorators)) for text in (GANG, ONE))
+    job = jobset(gang)["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert job["activeDeadlineSeconds"] == of_gang
+    assert template(gang, "train")["activeDeadlineSeconds"] == str(of_gang + 3600)
+    assert template(plain, "start").get("activeDeadlineSeconds") == of_task
+    assert schema_errors(plain.files or {}, VERSIONS[0]) == [] == schema_errors(gang.files or {}, VERSIONS[0])
+
+
+@pytest.mark.parametrize(
+    ("decorators", "framework", "forms"),
+    [
+        ("", "parallel", 600),
+        ("", "torchrun(all_nodes_started_timeout=7200)", 7200),
+        ("@kubernetes(hostname_resolution_timeout=10000)", "torchrun(all_nodes_started_timeout=7200)", 10000),
+        ("@kubernetes(hostname_resolution_timeout=90, queue='q')", "ray", 90),
+    ],
+)
+def test_a_gang_has_an_hour_to_start_and_its_own_time_to_form(
+    decorators: str, framework: str, forms: int, tmp_path: Path
+) -> None:
+    text = GANG.format(decorators=f"{decorators}\n@timeout(seconds=90.5)\n@checkpoint(grace=50)")
+    gang = compiled(tmp_path, text.replace("@torchrun", f"@{framework}"))
+    job = jobset(gang)["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert job["activeDeadlineSeconds"] == 91 + 3600 + forms + 50
+    beyond = 7 * 24 * 3600 if "queue" in decorators else 3600
+    assert template(gang, "train")["activeDeadlineSeconds"] == str(job["activeDeadlineSeconds"] + beyond)
 
 
 def test_a_flow_without_gangs_has_no_rights_on_jobsets(tmp_path: Path) -> None:
@@ -200,7 +253,9 @@ def test_a_flow_without_gangs_has_no_rights_on_jobsets(tmp_path: Path) -> None:
     assert rules[0] == {"workflowtaskresults": ["create", "patch"]}
     jobsets = ["create", "delete", "get", "list", "watch"]
     assert rules[1] == {**rules[0], "jobsets": jobsets, "workflows": ["get"]}
-    assert [item["name"] for item in template(plain, "on-exit")["dag"]["tasks"]] == ["record-end"]
+    assert [item["name"] for item in template(plain, "on-exit")["dag"]["tasks"]] == [
+        "record-end", "record-end-2", "record-end-3",
+    ]  # fmt: skip
 
 
 def test_parameters(tmp_path: Path) -> None:

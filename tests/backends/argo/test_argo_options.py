@@ -241,11 +241,26 @@ def test_the_end_is_recorded_with_what_the_first_step_has(tmp_path: Path) -> Non
     assert (env["AWS_REGION"], env["PRICE"]) == ("x", "$$(X)")
     assert end["container"]["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}}
     assert "ports" not in end["container"]
-    # With a retryStrategy Argo would not count the time for which no node can be found.
+    # With a retryStrategy Argo would not count the time for which no node can be found: other tasks try again.
     assert end["timeout"] == "900s" and "retryStrategy" not in end
+    assert template(produced, "on-exit")["dag"]["tasks"] == [
+        {"name": "record-end", "template": "record-end"},
+        {"name": "record-end-2", "template": "record-end", "depends": "record-end.Failed || record-end.Errored"},
+        {"name": "record-end-3", "template": "record-end", "depends": "record-end-2.Failed || record-end-2.Errored"},
+    ]
     assert end["metadata"] == {
         "labels": {"team": "t", "flowc/flow": "myflow", "flowc/run": "{{workflow.name}}"}, "annotations": {"a.b/c": "n"}
     }  # fmt: skip
+    assert schema_errors(produced.files or {}) == []
+
+
+def test_the_end_is_not_recorded_on_nodes_that_are_taken_back(tmp_path: Path) -> None:
+    own = "tolerations=[{'key': 'a', 'operator': 'Exists'}], node_selector={'pool': 'n'}"
+    produced = compiled(tmp_path, ONE.format(decorators=f"@kubernetes({own}, spot=True)"), code="installed")
+    start, end = template(produced, "start"), template(produced, "record-end")
+    assert "affinity" in start and len(start["tolerations"]) == 3
+    assert "affinity" not in end and end["tolerations"] == [{"key": "a", "operator": "Exists"}]
+    assert end["nodeSelector"] == {"pool": "n"}
     assert schema_errors(produced.files or {}) == []
 
 
@@ -354,3 +369,15 @@ def test_argo_waits_in_whole_numbers_and_the_attempt_the_rest(
 def test_other_values_that_would_be_misread(decorator: str, tmp_path: Path) -> None:
     produced = compiled(tmp_path, ONE.format(decorators=decorator))
     assert [item.code for item in produced.diagnostics if item.is_error] == ["FC409"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["JOBSET_NAME", "REPLICATED_JOB_NAME", "JOBSET_RESTART_ATTEMPT", "JOB_COMPLETION_INDEX", "ARGO_NODE_ID",
+     "KUBERNETES_SERVICE_HOST"],
+)  # fmt: skip
+def test_variables_that_the_cluster_sets(name: str, tmp_path: Path) -> None:
+    produced = compiled(tmp_path, GANG.format(decorators=f"@environment(vars={{'{name}': 'x'}})"))
+    (error,) = [item for item in produced.diagnostics if item.is_error]
+    assert (error.code, produced.files) == ("FC408", None)
+    assert f"'train' sets {name}" in error.message and error.span is not None and error.help

@@ -130,7 +130,15 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "another variable": (lambda spec: env(spec, "left")[0].update(value="c"), "variable A"),
     "fewer retries": (lambda spec: templates(spec)["left"]["retryStrategy"].update(limit="1"), "tried 1 times more"),
-    "another timeout": (lambda spec: templates(spec)["left"].update(activeDeadlineSeconds="60"), "ends after 60"),
+    "another timeout": (
+        lambda spec: templates(spec)["left"].update(activeDeadlineSeconds="60"), "it ends after 60 seconds, not 720"
+    ),
+    "a timeout of years": (
+        lambda spec: templates(spec)["left"].update(activeDeadlineSeconds="99999999"), "ends after 99999999 .*, not 720"
+    ),
+    "a timeout where there is none": (
+        lambda spec: templates(spec)["meet"].update(activeDeadlineSeconds=720), "it ends after 720 seconds, not None"
+    ),
     "another time": (
         lambda spec: next(item for item in env(spec, "left") if item["name"] == "FLOWC_TIMEOUT").update(value="5"),
         "may take 5 seconds",

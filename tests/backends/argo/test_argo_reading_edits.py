@@ -132,14 +132,31 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "its successCondition is",
     ),
     "a Job that ends before its timeout": (
-        lambda it: it.in_jobset(_GANG, "activeDeadlineSeconds: 900", "activeDeadlineSeconds: 60"),
-        "ends after 60 seconds, before its timeout of 300",
+        lambda it: it.in_jobset(_GANG, "activeDeadlineSeconds: 4500", "activeDeadlineSeconds: 60"),
+        "tune: its Job ends after 60 seconds, not 4500",
+    ),
+    "a Job that has its timeout and no time to start": (
+        lambda it: it.in_jobset(_GANG, "activeDeadlineSeconds: 4500", "activeDeadlineSeconds: 300"),
+        "tune: its Job ends after 300 seconds, not 4500",
+    ),
+    "a Job that runs on for years": (
+        lambda it: it.in_jobset(_GANG, "activeDeadlineSeconds: 4500", "activeDeadlineSeconds: 999999999"),
+        "tune: its Job ends after 999999999 seconds, not 4500",
+    ),
+    "a Job without a timeout that ends at once": (
+        lambda it: it.in_jobset("train", "activeDeadlineSeconds: 432000", "activeDeadlineSeconds: 1"),
+        "train: its Job ends after 1 seconds, not 432000",
     ),
     "a Job that nothing ends": (
-        lambda it: it.in_jobset(_GANG, "        activeDeadlineSeconds: 900\n", ""), "nothing ends its Job"
+        lambda it: it.in_jobset(_GANG, "        activeDeadlineSeconds: 4500\n", ""), "nothing ends its Job"
     ),
     "an attempt that Argo gives up": (
-        lambda it: it.template(_GANG).update(activeDeadlineSeconds="100"), "gives it up after 100 seconds, before"
+        lambda it: it.template(_GANG).update(activeDeadlineSeconds="100"),
+        "tune: Argo gives it up after 100 seconds, not 8100",
+    ),
+    "an attempt that Argo never gives up": (
+        lambda it: it.template("train").pop("activeDeadlineSeconds"),
+        "train: Argo gives it up after None seconds, not 435600",
     ),
     "ranks that do not know their JobSet": (
         lambda it: it.in_jobset("train", "annotations['jobset.sigs.k8s.io/jobset-name']", "labels['other']"),
@@ -246,6 +263,25 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "no parameters at the end": (
         lambda it: it.variable("record-end", "FLOWC_PARAMETERS").update(value="{}"), "FLOWC_PARAMETERS is '{}', not"
     ),
+    "a failure of another kind": (
+        lambda it: (caught := it.variable("left-caught", "FLOWC_CAUGHT")).update(
+            value=caught["value"].replace("ProcessFailure", "ValueError")
+        ),
+        "left-caught: the variable FLOWC_CAUGHT is .*ValueError",
+    ),
+    "a failure without Argo's word": (
+        lambda it: it.variable("left-caught", "FLOWC_CAUGHT").update(value="{}"), "left-caught: .* FLOWC_CAUGHT is '{}'"
+    ),
+    "fewer failures that are told at the end": (
+        lambda it: it.variable("record-end", "FLOWC_FAILURES").update(
+            value="{{=sprig.trunc(1, workflow.failures)}}"
+        ),
+        r"record-end: the variable FLOWC_FAILURES is .*trunc\(1,",
+    ),
+    "more failures than a variable holds": (
+        lambda it: it.variable("record-end", "FLOWC_FAILURES").update(value="{{workflow.failures}}"),
+        "record-end: the variable FLOWC_FAILURES is '{{workflow.failures}}'",
+    ),
     "a variable of flowc's that nobody asked for": (
         lambda it: it.template("inner")["container"]["env"].append({"name": "FLOWC_ROUND", "value": "3"}),
         "FLOWC_ROUND is '3', not None",
@@ -274,7 +310,21 @@ EDITS: dict[str, tuple[Edit, str]] = {
     # The end
     "no exit handler": (lambda it: it.spec.pop("onExit"), "exit handler is None, and nothing records"),
     "an exit handler without the record": (
-        lambda it: it.template("on-exit")["dag"]["tasks"].pop(0), "on-exit does not record the end"
+        lambda it: it.template("on-exit")["dag"].update(tasks=it.template("on-exit")["dag"]["tasks"][-1:]),
+        "on-exit does not record the end",
+    ),
+    "an end that is tried to be recorded once": (
+        lambda it: it.template("on-exit")["dag"].update(
+            tasks=[it.task("record-end"), it.task("delete-jobsets")]
+        ),
+        "tries 1 times to record the end of a run, not 3",
+    ),
+    "an end that is recorded again only after a good one": (
+        lambda it: it.task("record-end-2").update(depends="record-end.Succeeded"),
+        r"record-end-2 of the exit handler does not run where record-end.Failed \|\| record-end.Errored",
+    ),
+    "an end that is recorded by all at once": (
+        lambda it: it.task("record-end-3").pop("depends"), "record-end-3 of the exit handler does not run where"
     ),
     "an exit handler without the deletion": (
         lambda it: it.template("on-exit")["dag"]["tasks"].pop(), "on-exit deletes no JobSets, and the flow has gangs"
@@ -282,8 +332,12 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "an exit handler that is the record alone": (
         lambda it: it.spec.update(onExit="record-end"), "record-end deletes no JobSets, and the flow has gangs"
     ),
+    "two deletions": (
+        lambda it: it.template("on-exit")["dag"]["tasks"].append({"name": "more", "template": "delete-jobsets"}),
+        "on-exit deletes 2 times the JobSets, and the flow has gangs",
+    ),
     "a deletion that waits for a good record": (
-        lambda it: it.template("on-exit")["dag"]["tasks"][1].update(depends="record-end.Succeeded"),
+        lambda it: it.template("on-exit")["dag"]["tasks"][-1].update(depends="record-end.Succeeded"),
         "does not run whatever happens",
     ),
     "a deletion of all JobSets": (

@@ -28,14 +28,14 @@ from flowc import *
 @project(name="demo")
 class MyFlow(FlowSpec):
     {ASKED % ""}
-    @environment(vars={{"A": "b", "EMPTY": ""}})
+    @environment(vars={{"A": "b", "COST": "$(HOME) $1", "EMPTY": ""}})
     @checkpoint(grace=50)
     @step
     def start(self):
         self.next(self.train, num_parallel=2)
 
     {ASKED % ", topology='rack'"}
-    @environment(vars={{"A": "b", "EMPTY": ""}})
+    @environment(vars={{"A": "b", "COST": "$(HOME) $1", "EMPTY": ""}})
     @checkpoint(grace=50)
     @parallel
     @step
@@ -158,6 +158,10 @@ OF_POD: dict[str, tuple[OfPod, str]] = {
         lambda it: it.spec["volumes"].append({"name": "tmp", "hostPath": {"path": "/"}}), "has two volumes tmp"
     ),
     # What it is told
+    "a value in which the kubelet reads another one": (
+        lambda it: next(item for item in it.container["env"] if item["name"] == "COST").update(value="$(HOME) $1"),
+        r"the variable COST is '\$\(HOME\) \$1'",
+    ),
     "a variable more": (
         lambda it: it.container["env"].append({"name": "LD_PRELOAD", "value": "x.so"}), "LD_PRELOAD is 'x.so', not None"
     ),
@@ -346,6 +350,12 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "a record with more": (
         in_pod("record-end", lambda it: it.container["resources"]["requests"].update(memory="1Ti")),
         "record-end: its container.resources.requests.memory is '1Ti', not '256Mi'",
+    ),
+    "a record on nodes that are taken back": (
+        lambda it: it.template("record-end").update(
+            affinity=it.template("start")["affinity"], tolerations=it.template("start")["tolerations"]
+        ),
+        "record-end: its affinity is .*, not none",
     ),
     "a record elsewhere": (in_pod("record-end", lambda it: it.spec.pop("nodeSelector")), "nodeSelector.pool is none"),
     "a record in a queue": (
