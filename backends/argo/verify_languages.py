@@ -23,7 +23,7 @@ _SIMPLE = re.compile(r"[ \t]*([A-Za-z0-9_\-/%]+(?:\.[A-Za-z0-9_\-/%]+)*)[ \t]*")
 _CALL = re.compile(rf"({_DOTTED})\(([0-9]+, )?({_DOTTED})\)(?: [+-] [0-9]+)?")
 _WORDS = frozenset(["true", "false", "nil", "not", "in", "and", "or", "contains", "matches", "startsWith", "endsWith"])
 _TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)(?:\.([A-Za-z]+))?")
-_DEPENDS = re.compile(rf"{_TASK.pattern}(?: && {_TASK.pattern})*")
+_DEPENDS = re.compile(rf"{_TASK.pattern}(?:(?: && {_TASK.pattern})*|(?: \|\| {_TASK.pattern})*)")
 _EQUAL = re.compile(r"'[^'\\]*' (?:==|!=) '[^'\\]*'(?: && '[^'\\]*' (?:==|!=) '[^'\\]*')*")
 _CONDITION = re.compile(r"([A-Za-z][A-Za-z0-9.]*[A-Za-z0-9]) == ([A-Za-z0-9]+)")
 

@@ -124,6 +124,15 @@ def test_depends_are_read_as_the_grammar_reads_them(text: str) -> None:
     assert outcome(read_depends, text) == outcome(read_depends_by_grammar, text)
 
 
+def test_nobody_pays_for_the_parser_where_flowc_wrote_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It imports tempfile, too, which would take a random.py beside the flow for Python's.
+    monkeypatch.setattr(languages, "_parse", lambda language, text: pytest.fail(f"{language}: {text}"))
+    assert read_depends("record-end.Failed || record-end.Errored") == [
+        ("record-end", "Failed"),
+        ("record-end", "Errored"),
+    ]
+
+
 @given(
     st.lists(
         st.sampled_from(["asInt", "a.b", "(", ")", " + 1", "c", "nil", "not", " - 2", ".", "(9, "]), max_size=6
