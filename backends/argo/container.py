@@ -230,11 +230,12 @@ def placement(step: Step, *, spot: bool = True) -> dict[str, Any]:
     return out
 
 
-def deadline(step: Step) -> int | None:
-    """Whole seconds after which Kubernetes ends an attempt that does not see to it itself."""
+def deadline(step: Step, start: int = START) -> int | None:
+    """Whole seconds after which Kubernetes ends an attempt that does not see to it itself; ``start`` are those that it
+    may take to begin."""
     if step.timeout is None:
         return None
-    return math.ceil(step.timeout) + START + math.ceil(step.grace or 0) + longest_rest(step)
+    return math.ceil(step.timeout) + start + math.ceil(step.grace or 0) + longest_rest(step)
 
 
 def longest_rest(step: Step) -> int:

@@ -17,6 +17,7 @@ from .container import (
     RUN,
     attempt_env,
     container,
+    deadline,
     labels,
     longest_rest,
     own_volumes,
@@ -51,9 +52,7 @@ _QUEUE = 7 * 24 * 3600
 
 def job_deadline(step: Step) -> int:
     """Seconds that the ranks of one attempt may take, counted from the start of their Job."""
-    if step.timeout is None:
-        return LONGEST + longest_rest(step)
-    return math.ceil(step.timeout) + _START + _to_form(step) + math.ceil(step.grace or 0) + longest_rest(step)
+    return deadline(step, _START + _to_form(step)) or LONGEST + longest_rest(step)
 
 
 def _to_form(step: Step) -> int:

@@ -238,12 +238,11 @@ def variable_problems(
     others = set(_elsewhere(made, container, contract.GANG_SIZE in own))
     begins = step.name == made.plan.first
     meant = {**dict(_of_run(made, step, container, begins)), **own}
+    of_step = {name for name, text in step.env.items() if name != "PYTHONPATH" and "{{" not in text} - set(meant)
     for name, text in step.env.items():
-        free = name not in {*meant, *others, "PYTHONPATH"} and "{{" not in text
-        if free and _as_the_kubelet_reads(there.get(name, "")) != text:
+        if name in of_step - others and _as_the_kubelet_reads(there.get(name, "")) != text:
             yield f"the variable {name} is {there.get(name)!r}"
-    own_of_step = {name for name, text in step.env.items() if name != "PYTHONPATH" and "{{" not in text}
-    for name in sorted({*meant, *there} - others - (own_of_step - set(meant))):
+    for name in sorted({*meant, *there} - others - of_step):
         if _read(name, there.get(name)) == _read(name, meant.get(name)):
             continue
         if name == contract.TIMEOUT:

@@ -14,7 +14,7 @@ from ..checkpoint_watch import saved_while_it_runs
 from . import environment, programs
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
-from .scripts import STRAGGLING, find_script
+from .scripts import END_AT_ONCE, STRAGGLING, find_script
 from .standby import Command, Nodes, nodes, seconds_to_end, serve
 from .torch_extensions import extensions, is_compiled
 
@@ -104,8 +104,8 @@ class DeepSpeed:
 # numbers are those of the devices that this rank sees.
 # It asks its processes to end one after the other, and waits 30 s for each, whatever has happened. Here all are asked
 # at once; they have the gang's grace where the launcher was asked itself, and hardly any time where one of them failed.
-_START = """
-import os, psutil, signal, subprocess, sys, tempfile, time
+_START = f"""{END_AT_ONCE}
+import psutil, signal, subprocess, tempfile, time
 from deepspeed.launcher import launch, runner
 
 class OfRunner:
@@ -171,19 +171,15 @@ class Noting:
 ending = launch.terminate_process_tree = Ending(*map(float, sys.argv.pop(2).split(",")))
 launch.signal = Noting()
 runner.subprocess = OfRunner()
-with tempfile.NamedTemporaryFile("w", prefix="hostfile-") as file:
-    file.write(sys.argv.pop(1))
-    file.flush()
-    sys.argv[0] = "deepspeed"
-    try:
+
+def main():
+    with tempfile.NamedTemporaryFile("w", prefix="hostfile-") as file:
+        file.write(sys.argv.pop(1))
+        file.flush()
+        sys.argv[0] = "deepspeed"
         runner.main(["--hostfile", file.name, *sys.argv[1:]])
-        code = 0
-    except SystemExit as end:
-        if not isinstance(end.code, (int, type(None))):
-            raise
-        code = end.code or 0
-sys.stdout.flush(), sys.stderr.flush()
-os._exit(code & 255)
+
+end_at_once(main)
 """
 
 

@@ -15,6 +15,27 @@ STRAGGLING = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of a node on which one has failed. The launchers alone wait
 30 s for them and say nothing till then; meanwhile a node that only lost them would be taken for the one that failed."""
 
+END_AT_ONCE = """
+import os, sys
+
+def end_at_once(main, last=lambda: None):
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        if not isinstance(end.code, (int, type(None))):
+            raise
+        code = end.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    last()
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(code & 255)
+"""
+"""Begins what runs a launcher in a Python of its own: what that has imported would take the interpreter up to a second
+to put away, which the step and the report of a failure would be late by."""
+
 _KEPT = 4000
 
 _LOST = re.compile(r"(?i)(closed|reset|aborted) by (the )?peer|broken pipe|remote (process|worker|error)|ncclRemote")

@@ -20,7 +20,7 @@ from . import environment, local_rank
 from .arguments import Arguments, argument_list, has_option, option_value
 from .base import FrameworkMissing, Site
 from .programs import Program, ProgramFailed, how_it_ended, signal_group
-from .scripts import STRAGGLING, Tail, find_script, first_error, is_consequence
+from .scripts import END_AT_ONCE, STRAGGLING, Tail, find_script, first_error, is_consequence
 
 _NODES = ("--nnodes",)
 _PROCESSES = ("--nproc-per-node", "--nproc_per_node")
@@ -38,26 +38,13 @@ those before a restart left there, and wait for them (https://github.com/pytorch
 
 _SHUTDOWN = ("--shutdown-timeout", "--shutdown_timeout")
 
-_START = """
-import atexit, os, sys
+_START = f"""{END_AT_ONCE}
+import atexit
 from torch.distributed.run import main
 sys.argv[0] = "torchrun"
-try:
-    main()
-    code = 0
-except SystemExit as end:
-    if not isinstance(end.code, (int, type(None))):
-        raise
-    code = end.code or 0
-except BaseException:
-    sys.excepthook(*sys.exc_info())
-    code = 1
-atexit._run_exitfuncs()
-sys.stdout.flush(), sys.stderr.flush()
-os._exit(code & 255)
+end_at_once(main, atexit._run_exitfuncs)
 """
-"""torchrun's own command. What it has imported would take the interpreter up to a second to put away, which the step
-and the report of a failure would be late by."""
+"""torchrun's own command."""
 
 _SETTLE = 10.0
 """Seconds that a node whose processes lost others waits for the node whose process ended first, which then ends it."""

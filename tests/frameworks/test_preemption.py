@@ -172,46 +172,26 @@ def test_jax_has_its_own_service_where_it_is_asked_for(tmp_path: Path) -> None:
 
 
 LONG = """
-import os, time
-from flowc import FlowSpec, checkpoint, current, parallel, retry, step
-
-class MatrixFlow(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.work, num_parallel=2)
-
-    @retry(times=1, minutes_between_retries=0)
-    @checkpoint(grace=10)
-    @parallel
-    @step
-    def work(self):
-        self.found = current.checkpoint.load() is not None
-        self.grace = os.environ["FLOWC_PREEMPT_GRACE"]
-        if current.retry_count == 0:
-            try:
-                current.parallel.barrier()
-                if current.parallel.node_index == 0:
-                    os.kill(os.getppid(), 15)
-                time.sleep(60)
-            finally:
-                time.sleep(6 * current.parallel.node_index)
-                open(os.path.join(current.checkpoint.directory, "state"), "w").close()
-                current.checkpoint.save()
-        self.next(self.join)
-
-    @step
-    def join(self, inputs):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
+self.found = current.checkpoint.load() is not None
+self.grace = os.environ["FLOWC_PREEMPT_GRACE"]
+if current.retry_count == 0:
+    try:
+        current.parallel.barrier()
+        if rank == 0:
+            os.kill(os.getppid(), 15)
+        time.sleep(60)
+    finally:
+        time.sleep(6 * rank)
+        open(os.path.join(current.checkpoint.directory, "state"), "w").close()
+        current.checkpoint.save()
 """
 
 
 def test_a_rank_saves_for_as_long_as_its_step_says(tmp_path: Path) -> None:
     # Longer than the 4 s that a rank has on this machine otherwise.
-    gang = GangLab(tmp_path, LONG)
+    text = Row("parallel", LONG, lambda size: []).flow(retry=True)
+    text = text.replace("    @parallel", "    @checkpoint(grace=10)\n    @parallel")
+    gang = GangLab(tmp_path, f"from flowc import checkpoint\n{text}")
     said = gang.run()
     assert "Preempted: rank 0" in said and "was asked to end by SIGTERM" in said, said
     assert [gang.artifact(f"work/{rank}", "found") for rank in range(2)] == [True, True], said

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from argo_flows import compiled
 from flowc.backends.argo.backend import BACKEND
 from flowc.backends.base import Unfaithful
 
@@ -127,6 +130,13 @@ class Pod:
 Edit = Callable[[Manifests], object]
 
 
+def files_of(folder: Path, flow: str) -> dict[str, bytes]:
+    """What is compiled of a flow's text in an empty folder, but for the digests, which any edit changes."""
+    produced = compiled(folder, flow, code="installed")
+    assert produced.files is not None, produced.diagnostics
+    return {name: data for name, data in produced.files.items() if name != "SHA256SUMS"}
+
+
 def edited_problems(files: Mapping[str, bytes], loaded: Manifests, edit: Edit) -> tuple[str, ...]:
     """What is said of the files of a flow with an edit; ``loaded`` are those of them that can be edited."""
     manifests = copy.deepcopy(loaded)
@@ -134,3 +144,10 @@ def edited_problems(files: Mapping[str, bytes], loaded: Manifests, edit: Edit) -
     with pytest.raises(Unfaithful) as caught:
         BACKEND.read({**files, **manifests.written()})
     return caught.value.problems
+
+
+def assert_noticed(files: Mapping[str, bytes], loaded: Manifests, edit: Edit, words: str) -> None:
+    """An edit is said in words that match these, and not just that something cannot be read."""
+    found = edited_problems(files, loaded, edit)
+    assert any(re.search(words, item) for item in found), found
+    assert "flowc's form" not in str(found)
