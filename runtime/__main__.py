@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ..dsl import FlowcError, FlowSpec
 from ..dsl.loading import load_file
@@ -23,6 +24,7 @@ from .variables import required
 
 if TYPE_CHECKING:
     from .gang.membership import Membership
+    from .gang_attempts import GangAttempt
 
 
 _CODE = ("/flowc/code", "/tmp/flowc/code")  # noqa: S108 (in a pod of its own)
@@ -114,22 +116,59 @@ def _step(step: str, index: str) -> int:
         raise ContractError(str(error)) from error
     planned = outline.check(address)
     attempt = _number(contract.ATTEMPT, "0")
-    number = membership.attempt if membership else attempt
-    _begin_process(datastore, run.records(datastore), address, number, membership, planned.grace)
-    run = _begun(run, datastore)
-    caught = _caught(run.records(datastore), address, attempt)
-    request = TaskRequest(address, attempt, None, caught, _retries_left(planned, attempt))
     if planned.kind != "gang":
-        return _task(run, datastore, request)
-    from .gang.membership import Membership
-    from .ranks import run_rank
+        _begin_process(datastore, run.records(datastore), address, _Attempt(attempt, attempt), None, planned.grace)
+        run = _begun(run, datastore)
+        caught = _caught(run.records(datastore), address, attempt)
+        return _task(run, datastore, TaskRequest(address, attempt, None, caught, _retries_left(planned, attempt)))
+    return _rank(run, datastore, address, attempt, membership, planned)
 
+
+def _rank(
+    run: RunInfo,
+    datastore: Datastore,
+    address: Address,
+    attempt: int,
+    membership: Optional[Membership],
+    planned: StepOutline,
+) -> int:
+    """Run one rank of a gang; ``attempt`` counts those that ``@retry`` pays for, where a scheduler knows of others."""
+    from .gang.membership import Membership
+    from .gang_attempts import begin_attempt
+
+    records = run.records(datastore)
     if membership is None:
         alone = place_of(address, None)
         membership = Membership(alone.size, alone.rank, attempt=attempt)
+    began, own = _Attempt(membership.attempt, membership.attempt), begin_attempt(records, address, membership)
+    if own is not None:
+        # Who was only asked to end is tried again at once.
+        began = _Attempt(own.number, 0 if membership.restarts else attempt, own)
+        membership = replace(membership, attempt=own.number)
+    _begin_process(datastore, records, address, began, membership, planned.grace)
+    from .gang import EXIT_PREEMPTED
+    from .ranks import run_rank
+
+    run = _begun(run, datastore)
+    request = TaskRequest(address, began.number, retries_left=_retries_left(planned, attempt))
     # What the gang needs is looked for before it forms; the flow is imported by the process of the body alone.
     _install_packages()
-    return run_rank(lambda: _flow_class(run), run, datastore, request, membership)
+    code = run_rank(lambda: _flow_class(run), run, datastore, request, membership)
+    if code != EXIT_PREEMPTED or own is None or planned.retry is None:
+        return code
+    why = own.why_not_again()
+    if why is None:
+        return code
+    sys.stderr.write(f"flowc: {address} is tried again only as after a failure: {why}\n")
+    return FAILED_CODE
+
+
+class _Attempt(NamedTuple):
+    """Which attempt this is, how many waits were before it, and what a JobSet's is beside that."""
+
+    number: int
+    waits: int
+    of_jobset: Optional[GangAttempt] = None
 
 
 def _run(datastore: Datastore) -> RunInfo:
@@ -167,20 +206,20 @@ def _begin_process(
     datastore: Datastore,
     records: Records,
     address: Address,
-    attempt: int,
+    attempt: _Attempt,
     membership: Optional[Membership],
     grace: Optional[float],
 ) -> None:
     """Set up what the task runs in: where its output goes, a first process that is not the task, a folder."""
-    folder = records.folder(address, attempt)
+    folder = records.folder(address, attempt.number)
     logs = os.environ.get(contract.LOGS)
     limit, rest, watch = None, 0.0, None
     if os.environ.get(contract.TIMEOUT) or os.environ.get(contract.WAIT):
         from .time_limit import rest_of_wait, time_limit
 
-        rest = rest_of_wait(attempt)
+        rest = rest_of_wait(attempt.waits)
         os.environ.pop(contract.WAIT, None)
-        limit = time_limit(records, address, attempt, membership.size if membership else None, grace)
+        limit = time_limit(records, address, attempt.number, membership.size if membership else None, grace)
         if limit is not None:
             limit = limit._replace(seconds=limit.seconds + rest)
     if membership is not None and membership.rank == 0 and os.environ.get(contract.WORKFLOW):
@@ -195,7 +234,8 @@ def _begin_process(
         from .first_process import attend
         from .logs import copies
 
-        attend(copies(datastore, folder) if logs == "tee" else (), limit, watch)
+        for_good = None if attempt.of_jobset is None else attempt.of_jobset.set_over
+        attend(copies(datastore, folder) if logs == "tee" else (), limit, watch, for_good)
     if rest:
         time.sleep(rest)
     _go_where_it_may_write()

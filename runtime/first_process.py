@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:
@@ -25,10 +25,15 @@ _DRAIN = 1.0
 """Seconds in which output is still awaited after the task ended: a process that it left may hold the pipe for ever."""
 _DRAINED = 5.0
 """Seconds after the task's end in which its last output is read: a process that it left may also write for ever."""
+_TELL = 5.0
+"""Seconds in which it is said that the task ends for good: a datastore that does not answer must not keep it going."""
 
 
 def attend(
-    copies: Sequence[Log] = (), limit: Optional[TimeLimit] = None, watch: Optional[WorkflowWatch] = None
+    copies: Sequence[Log] = (),
+    limit: Optional[TimeLimit] = None,
+    watch: Optional[WorkflowWatch] = None,
+    for_good: Optional[Callable[[], None]] = None,
 ) -> None:
     """Go on in a child process; this one never returns, and ends as the child ends: with its exit code, or with 128
     plus the signal that ended it; with 1 if it took too long.
@@ -39,6 +44,8 @@ def attend(
         How long the child may take.
     watch : WorkflowWatch, optional
         What the child belongs to, and is to end with.
+    for_good : callable, optional
+        Called before the child is asked to end by one of them, which no scheduler should take for its own asking.
     copies : sequence of binary files
         Where a copy of the child's standard output and error goes, in this order. What cannot be written there is
         dropped: a full disk must not end the task by its log. Whoever writes to them must not have to wait, or the
@@ -73,8 +80,8 @@ def attend(
     code = 1
     try:
         if watch is not None:
-            _start(watch, child)
-        code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)}, limit)
+            _start(watch, child, for_good)
+        code = _watch(child, wake, {pipes[at][0]: (at + 1, copy) for at, copy in enumerate(copies)}, limit, for_good)
     except BaseException:
         import traceback
 
@@ -95,29 +102,55 @@ def _hand_on(child: int, number: int) -> None:
         pass
 
 
-def _start(watch: WorkflowWatch, child: int) -> None:
+def _start(watch: WorkflowWatch, child: int, for_good: Optional[Callable[[], None]]) -> None:
     import threading
 
     try:
-        threading.Thread(target=_end_with, args=(watch, child), daemon=True).start()
+        threading.Thread(target=_end_with, args=(watch, child, for_good), daemon=True).start()
     except RuntimeError as error:  # no more threads for this container
         sys.stderr.write(f"flowc: nobody looks after Workflow {watch.workflow}: {error}\n")
 
 
-def _end_with(watch: WorkflowWatch, child: int) -> None:
+def _end_with(watch: WorkflowWatch, child: int, for_good: Optional[Callable[[], None]]) -> None:
     why = watch.wait()
     sys.stderr.write(f"flowc: {why}; the task is asked to end\n")
     sys.stderr.flush()
+    _say(for_good)
     _hand_on(child, signal.SIGTERM)
     time.sleep(watch.grace)
     _hand_on(child, signal.SIGKILL)
 
 
-def _watch(child: int, wake: int, streams: dict[int, tuple[int, Log]], limit: Optional[TimeLimit]) -> int:
+def _say(for_good: Optional[Callable[[], None]]) -> None:
+    if for_good is None:
+        return
+    import threading
+
+    def say() -> None:
+        try:
+            for_good()
+        except Exception as error:
+            sys.stderr.write(f"flowc: that the task ends for good could not be told to its scheduler: {error}\n")
+
+    try:
+        teller = threading.Thread(target=say, daemon=True)
+        teller.start()
+        teller.join(_TELL)
+    except RuntimeError:  # no more threads for this container
+        say()
+
+
+def _watch(
+    child: int,
+    wake: int,
+    streams: dict[int, tuple[int, Log]],
+    limit: Optional[TimeLimit],
+    for_good: Optional[Callable[[], None]],
+) -> int:
     """Copy output and reap until the child has ended; its exit code."""
     ended = None
     until = 0.0
-    clock = _Clock(child, limit)
+    clock = _Clock(child, limit, for_good)
     while ended is None or streams:
         ready, _, _ = select.select([wake, *streams], [], [], clock.left() if ended is None else _DRAIN)
         if ended is not None and (not ready or time.monotonic() > until):
@@ -148,9 +181,10 @@ def _watch(child: int, wake: int, streams: dict[int, tuple[int, Log]], limit: Op
 class _Clock:
     """Asks the child to end when its time is up, and kills it if it does not."""
 
-    def __init__(self, child: int, limit: Optional[TimeLimit]) -> None:
+    def __init__(self, child: int, limit: Optional[TimeLimit], for_good: Optional[Callable[[], None]]) -> None:
         self._child = child
         self._limit = limit
+        self._for_good = for_good
         self._due = None if limit is None else time.monotonic() + limit.seconds
         self.hit = False
 
@@ -166,7 +200,9 @@ class _Clock:
             self._due = None
             _hand_on(self._child, signal.SIGKILL)
             return
-        self.hit, self._due = True, time.monotonic() + limit.grace
+        self.hit = True
+        _say(self._for_good)
+        self._due = time.monotonic() + limit.grace
         _hand_on(self._child, signal.SIGTERM)
         limit.asked()
 

@@ -18,7 +18,7 @@ from .address import Address
 from .datastore.base import Datastore, DatastoreError
 from .frameworks.base import Framework, FrameworkMissing, Site, get_framework
 from .frameworks.parallel import parallel_of
-from .gang import GangHandle, GangResult, Limits, Membership, supervise
+from .gang import EXIT_PREEMPTED, GangHandle, GangResult, Limits, Membership, supervise
 from .lineage import Lineage
 from .outline import ContractError, StepOutline
 from .place import GangPlace, place_of
@@ -68,8 +68,8 @@ def run_rank(
     Returns
     -------
     int
-        The exit code for the process: 0 if every rank is done; that of the step where this rank failed first; else
-        one of the ``EXIT_`` constants of the gang.
+        The exit code for the process: 0 if every rank is done; that of the step where this rank failed first, but
+        for EXIT_PREEMPTED; else one of the ``EXIT_`` constants of the gang.
     """
     request = request._replace(gang=membership.place, attempt=membership.attempt)
     try:
@@ -125,7 +125,8 @@ class _Rank:
         with scratch_folder(os.environ.get(contract.SCRATCH)) as self.folder:
             result = self._supervise(token)
         self._report(result)
-        return result.code
+        # A scheduler may take the code for a preemption; a program that ends with it has failed.
+        return FAILED_CODE if result.code == EXIT_PREEMPTED and not result.preempted else result.code
 
     def _report(self, result: GangResult) -> None:
         failure = result.failure

@@ -1,8 +1,9 @@
 """A gang as a JobSet: one replicated job with one Indexed Job, whose pods are the ranks.
 
 Everything that JobSet's webhook would fill in is written out (https://jobset.sigs.k8s.io/docs/reference/jobset.v1alpha2).
-A gang that fails is not restarted in place: Argo makes a new JobSet for the next attempt, so that an attempt has one
-number, in the rendezvous, in the records and in Argo, and ``@retry`` waits as long as it says.
+A gang that fails is not restarted in place: Argo makes a new JobSet for the next attempt, and waits before as
+``@retry`` says. One that was only asked to end from outside is, at once, and Argo does not see it: ``@retry`` pays for
+failures.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from typing import Any
 
 from ...compiler.plan import Step
-from ...runtime import contract
+from ...runtime import contract, preemptions
 from . import options
 from .container import (
     RUN,
@@ -45,9 +46,35 @@ _START = 3600
 _FORM = 600
 """Seconds in which a gang then has to form, where the step says nothing."""
 
+_PREEMPTED = 75
+"""With what the ranks of a gang exit that was asked to end: `flowc.runtime.gang.EXIT_PREEMPTED`."""
+
 _QUEUE = 7 * 24 * 3600
 """Seconds beyond the Job's own deadline in which a JobSet has to begin where it waits in a queue of Kueue, else
 ``_START``."""
+
+
+_POD_FAILURES = {
+    "rules": [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": RANK_JOB, "operator": "In", "values": [_PREEMPTED]},
+        },
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+}
+"""Tells a Job whose pods were asked to end (a node is drained or taken back, a pod of higher priority comes) from one
+that failed: its reason is PodFailurePolicy (https://kubernetes.io/docs/concepts/workloads/controllers/job/)."""
+
+_RULES = [
+    {
+        "name": "preempted",
+        "action": "RestartJobSetAndIgnoreMaxRestarts",
+        "onJobFailureReasons": ["PodFailurePolicy"],
+    }
+]
+"""What a JobSet does then (https://jobset.sigs.k8s.io/docs/concepts/failure-policy/); after any other failure it does
+as maxRestarts says, and fails."""
 
 
 def job_deadline(step: Step) -> int:
@@ -63,8 +90,14 @@ def _to_form(step: Step) -> int:
 
 
 def step_deadline(step: Step) -> int:
-    """Seconds after which Argo gives an attempt up. It comes to that only where Kubernetes refuses the Job."""
-    return job_deadline(step) + (_QUEUE if options.given(step).get("queue") else _START)
+    """Seconds after which Argo gives a JobSet up. It comes to that only where Kubernetes refuses the Job."""
+    again = min(preemptions.MOST * job_deadline(step), preemptions.LONGEST) if may_go_on(step) else 0
+    return again + job_deadline(step) + (_QUEUE if options.given(step).get("queue") else _START)
+
+
+def may_go_on(step: Step) -> bool:
+    """Whether the gang is tried again where it was asked to end from outside, as by ``@retry`` alone."""
+    return step.retry is not None and step.retry.times > 0
 
 
 def manifest(site: Site, step: Step) -> str:
@@ -90,6 +123,7 @@ def jobset(site: Site, step: Step) -> dict[str, Any]:
         "completions": _NUMBER,
         "backoffLimit": 0,
         "activeDeadlineSeconds": job_deadline(step),
+        **({"podFailurePolicy": _POD_FAILURES, "podReplacementPolicy": "Failed"} if may_go_on(step) else {}),
         "template": _pod(site, step),
     }
     return {
@@ -100,7 +134,7 @@ def jobset(site: Site, step: Step) -> dict[str, Any]:
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
             "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
             "successPolicy": {"operator": "All"},
-            "failurePolicy": {"maxRestarts": 0},
+            "failurePolicy": {"maxRestarts": 0, **({"rules": _RULES} if may_go_on(step) else {})},
             "replicatedJobs": [{"name": RANK_JOB, "replicas": 1, "template": {"spec": job}}],
         },
     }

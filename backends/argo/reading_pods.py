@@ -32,6 +32,9 @@ _STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.
 _GRACE, _GRACE_OF_RANKS, _TO_END = 30, 45, 15
 """Seconds in which a pod has ended: at least Kubernetes' own, or those of ranks; beyond ``@checkpoint(grace=)``."""
 
+_PREEMPTED = 75
+"""With what a rank exits that was asked to end from outside."""
+
 _RECORDING = {"requests": {"cpu": "100m", "memory": "256Mi"}}
 """What the record of a run's end needs."""
 
@@ -115,6 +118,10 @@ def _jobset(made: Manifests, step: Step, item: Mapping[str, Any], marks: Mapping
     """A gang's JobSet: what is said of it, of its Job and of the pods."""
     topology = options.given(step).get("topology")
     notes = {**(_annotations(step) or {}), **({_TOPOLOGY: str(topology)} if topology else {})}
+    # Who was only asked to end uses up none of the times that @retry gives.
+    free = step.retry is not None and step.retry.times > 0
+    restart = "RestartJobSetAndIgnoreMaxRestarts"
+    again = [{"name": "preempted", "action": restart, "onJobFailureReasons": ["PodFailurePolicy"]}]
     pod = {
         **elsewhere("restartPolicy", "serviceAccountName", "volumes"),
         "terminationGracePeriodSeconds": _grace(step, _GRACE_OF_RANKS),
@@ -125,6 +132,7 @@ def _jobset(made: Manifests, step: Step, item: Mapping[str, Any], marks: Mapping
     job = {
         **elsewhere("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds"),
         "completionMode": "Indexed",
+        **({"podFailurePolicy": {"rules": _preempted()}, "podReplacementPolicy": "Failed"} if free else {}),
         "template": {"metadata": {"labels": {**marks}, "annotations": _annotations(step)}, "spec": pod},
     }
     meant = {
@@ -139,11 +147,18 @@ def _jobset(made: Manifests, step: Step, item: Mapping[str, Any], marks: Mapping
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
             "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
             "successPolicy": {"operator": "All"},
-            "failurePolicy": elsewhere("maxRestarts"),
+            "failurePolicy": {**elsewhere("maxRestarts"), **({"rules": again} if free else {})},
             "replicatedJobs": [{"name": names.RANK_JOB, **elsewhere("replicas"), "template": {"spec": job}}],
         },
     }
     yield from differences(jobset_of(item), meant, "manifest")
+
+
+def _preempted() -> list[dict[str, Any]]:
+    """How Kubernetes tells a pod that was asked to end from one that failed."""
+    codes = {"containerName": names.RANK_JOB, "operator": "In", "values": [_PREEMPTED]}
+    conditions = [{"type": "DisruptionTarget", "status": "True"}]
+    return [{"action": "FailJob", "onExitCodes": codes}, {"action": "FailJob", "onPodConditions": conditions}]
 
 
 def _record(made: Manifests, first: Step) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...compiler.plan import Foreach, Gang, Step, Switch
-from ...runtime import contract
+from ...runtime import contract, preemptions
 from . import options
 from .container import secrets
 from .reading_containers import (
@@ -176,6 +176,9 @@ def _deadlines(step: Step, item: Mapping[str, Any]) -> Iterator[str]:
         yield f"its Job ends after {of_job} seconds, not {meant}"
     # Kueue may keep a JobSet waiting for long.
     whole = meant + (7 * _DAY if options.given(step).get("queue") else _HOUR)
+    if step.retry is not None and step.retry.times > 0:
+        # Its JobSet may be started anew after preemptions.
+        whole += min(preemptions.MOST * meant, preemptions.LONGEST)
     if str(there) != str(whole):
         yield f"Argo gives it up after {there} seconds, not {whole}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .verify_containers import check_container, volumes_of
 from .verify_languages import NotRead, read_condition, replace_tags
-from .verify_report import Node, Report
+from .verify_report import Node, Report, unique
 from .verify_yaml import load_all
 
 _ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
@@ -24,6 +24,13 @@ _GENERATED = 5
 _RANK = 4
 """Digits of a rank for which a pod's name must have room."""
 _LABEL = 63
+_RULE = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+_ACTIONS_OF_RULES = ("FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts")
+"""What a gang, all of whose ranks live and die as one, may have; JobSet also knows how to start single Jobs anew."""
+_REASONS = (
+    "BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy",
+)  # fmt: skip
+"""Of a Job that failed (https://kubernetes.io/docs/concepts/workloads/controllers/job/#terminal-job-conditions)."""
 
 
 def check_resource(resource: Node, path: str, report: Report) -> None:
@@ -87,6 +94,7 @@ def check_jobset(jobset: Node, path: str, report: Report) -> None:
     _one_of(success.get("operator"), ("All", "Any"), f"{path}.spec.successPolicy.operator", report)
     failure = report.mapping(spec.get("failurePolicy"), f"{path}.spec.failurePolicy")
     _whole(failure.get("maxRestarts"), 0, f"{path}.spec.failurePolicy.maxRestarts", report, required=True)
+    _check_rules(failure, f"{path}.spec.failurePolicy", report)
     network = report.mapping(spec.get("network"), f"{path}.spec.network")
     for name in ("enableDNSHostnames", "publishNotReadyAddresses"):
         if network.get(name) is not True:
@@ -101,6 +109,51 @@ def check_jobset(jobset: Node, path: str, report: Report) -> None:
         _check_names(metadata, name, f"{path}.metadata", place, report)
         template = report.mapping(job.get("template"), f"{place}.template")
         _check_job(report.mapping(template.get("spec"), f"{place}.template.spec"), f"{place}.template.spec", report)
+
+
+def _check_rules(policy: Node, path: str, report: Report) -> None:
+    """The rules by which a JobSet is started anew, which its webhook looks at once the workflow runs."""
+    rules = list(report.items(policy.get("rules"), f"{path}.rules"))
+    unique((str(rule.get("name")) for _, rule in rules), f"{path}.rules", "rule", report)
+    for place, rule in rules:
+        name = report.text(rule.get("name"), f"{place}.name", required=True)
+        if not _RULE.fullmatch(name):
+            report.add(f"{place}.name", f"{name!r} cannot be the name of a rule", "use letters, digits and _")
+        _one_of(rule.get("action"), _ACTIONS_OF_RULES, f"{place}.action", report)
+        for reason in report.sequence(rule.get("onJobFailureReasons"), f"{place}.onJobFailureReasons"):
+            _one_of(reason, _REASONS, f"{place}.onJobFailureReasons", report)
+
+
+def _check_pod_failures(spec: Node, path: str, report: Report) -> None:
+    """What Kubernetes refuses in a podFailurePolicy once the workflow runs."""
+    if spec.get("podFailurePolicy") is None:
+        return
+    policy, place = report.mapping(spec.get("podFailurePolicy"), f"{path}.podFailurePolicy"), f"{path}.podFailurePolicy"
+    _one_of(spec.get("podReplacementPolicy"), ("Failed",), f"{path}.podReplacementPolicy", report)
+    pod = report.mapping(report.mapping(spec.get("template"), f"{path}.template").get("spec"), f"{path}.template.spec")
+    _one_of(pod.get("restartPolicy"), ("Never",), f"{path}.template.spec.restartPolicy", report)
+    containers = [
+        each.get("name") for _, each in report.items(pod.get("containers"), f"{path}.template.spec.containers")
+    ]
+    for at, rule in report.items(policy.get("rules"), f"{place}.rules"):
+        _one_of(rule.get("action"), ("FailJob", "Ignore", "Count"), f"{at}.action", report)
+        if (rule.get("onExitCodes") is None) == (rule.get("onPodConditions") is None):
+            report.add(at, "a rule looks at exit codes or at conditions of the pod", "write one of both")
+        if rule.get("onExitCodes") is not None:
+            codes = report.mapping(rule.get("onExitCodes"), f"{at}.onExitCodes")
+            _one_of(codes.get("operator"), ("In", "NotIn"), f"{at}.onExitCodes.operator", report)
+            values = report.sequence(codes.get("values"), f"{at}.onExitCodes.values")
+            if not values:
+                report.add(f"{at}.onExitCodes.values", "no exit code is listed", "list those that are meant")
+            for value in values:
+                # Kubernetes takes 0, the end of what is well, for no failure at all.
+                _whole(value, 0 if codes.get("operator") == "NotIn" else 1, f"{at}.onExitCodes.values", report)
+            name = codes.get("containerName")
+            if name is not None and name not in containers:
+                report.add(f"{at}.onExitCodes.containerName", f"the pod has no container {name!r}", "name one it has")
+        for each, condition in report.items(rule.get("onPodConditions"), f"{at}.onPodConditions"):
+            report.text(condition.get("type"), f"{each}.type", required=True)
+            _one_of(condition.get("status"), ("True", "False", "Unknown"), f"{each}.status", report)
 
 
 def _check_names(metadata: Node, job: str, path: str, place: str, report: Report) -> None:
@@ -131,6 +184,7 @@ def _check_job(spec: Node, path: str, report: Report) -> None:
         report.add(f"{path}.activeDeadlineSeconds", message, "give it a deadline")
     else:
         _whole(spec.get("activeDeadlineSeconds"), 1, f"{path}.activeDeadlineSeconds", report)
+    _check_pod_failures(spec, path, report)
     template = report.mapping(spec.get("template"), f"{path}.template")
     _check_labels(report.mapping(template.get("metadata"), f"{path}.template.metadata"), f"{path}.template", report)
     pod, place = report.mapping(template.get("spec"), f"{path}.template.spec"), f"{path}.template.spec"

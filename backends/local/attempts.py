@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from ...runtime import preemptions
 from ...runtime.address import Address
 from ...runtime.frontier import Family
 from ...runtime.outline import StepOutline
@@ -12,9 +13,6 @@ from ...runtime.record import Next, Record
 from ...runtime.report import PREEMPTED, Failure
 from .tail import Tail
 from .timers import Timer
-
-MAX_PREEMPTIONS = 20
-"""So many times an attempt may be asked to end from outside and be tried again without using up ``@retry``."""
 
 
 class Member:
@@ -131,7 +129,7 @@ class Attempt:
     @property
     def preempted(self) -> bool:
         """Whether it failed only because it was asked to end from outside; after many times that is a failure, too."""
-        return self.failure is not None and self.failure.type == PREEMPTED and self.preemptions < MAX_PREEMPTIONS
+        return self.failure is not None and self.failure.type == PREEMPTED and self.preemptions < preemptions.MOST
 
     @property
     def can_be_caught(self) -> bool:

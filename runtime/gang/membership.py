@@ -37,6 +37,10 @@ class Membership:
         Who said so: ``local``, ``slurm``, ``batch`` or ``jobset``.
     spare : str
         An address of the control rank, for where nobody can resolve ``main``.
+    group : str
+        The JobSet, which may start its pods anew by itself; empty elsewhere.
+    restarts : int
+        How often it has; the attempt counts that already.
     """
 
     size: int
@@ -46,6 +50,8 @@ class Membership:
     port: Optional[int] = None
     source: str = "local"
     spare: str = ""
+    group: str = ""
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -142,4 +148,6 @@ def _membership(claim: Claim, env: Mapping[str, str]) -> Membership:
         port=port or None,
         source=claim.source,
         spare="" if env.get(contract.GANG_MAIN) else claim.spare,
+        group=claim.group,
+        restarts=claim.restarts,
     )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from ...dsl import FlowcError
-from .. import contract
+from .. import contract, preemptions
 from ..address import Address, parse_index
 from ..datastore import open_datastore
 from ..lineage import Lineage
@@ -26,9 +26,6 @@ from .attempt import HEARD, Attempt, End, say
 from .commands import Commands, ControllerAway, SlurmError, own_job
 from .journal import Journal
 from .submission import RunOver, Submitter, find_done
-
-MAX_PREEMPTIONS = 20
-"""So many times an attempt may be asked to end from outside and be made again without using up ``@retry``."""
 
 CANCELLED = "Cancelled"
 """Type of the failure of a task whose job was cancelled."""
@@ -270,7 +267,7 @@ class Job:
             if self.journal.has_ended:
                 raise RunOver("the run has ended")
             say(str(failure))
-            if caught is None and failure.type == PREEMPTED and times and preempted < MAX_PREEMPTIONS:
+            if caught is None and failure.type == PREEMPTED and times and preempted < preemptions.MOST:
                 self.journal.set_preempted(self.address, number)
                 why = _NEAR_LIMIT if self.warned else "the job is preempted" if self._is_preempted() else ""
                 if why:

@@ -532,7 +532,9 @@ def test_what_cannot_be_seen_of_a_gang_is_told(lab: Lab, flowc_: Flowc, monkeypa
 
 @pytest.mark.slow
 def test_a_gang_ends_with_its_workflow(lab: Lab, flowc_: Flowc) -> None:
-    file = lab.file("left", GANG.replace("GangFlow", "LeftFlow"))
+    # Its ranks are asked to end, but their JobSet is not to take that for a preemption.
+    text = GANG.replace("GangFlow", "LeftFlow").replace("import FlowSpec", "import FlowSpec, retry")
+    file = lab.file("left", text.replace("@parallel", "@retry(times=1)\n    @parallel"))
     assert flowc_("deploy", file)[0] == 0
     name = flowc_("submit", file)[1].strip()
     until(functools.partial(both_ranks_are_up, lab, name))
@@ -542,7 +544,7 @@ def test_a_gang_ends_with_its_workflow(lab: Lab, flowc_: Flowc) -> None:
     (jobset,) = lab.cluster.jobsets[-1:]
     assert lab.cluster.running() == [jobset.name]
     until(lambda: lab.cluster.running() == [])
-    assert jobset.terminal == "Failed"
+    assert (jobset.terminal, jobset.attempt, jobset.reasons) == ("Failed", 0, ["BackoffLimitExceeded"])
     assert f"flowc: Workflow {name} has ended (Failed); the task is asked to end" in jobset.logs[0]
     left = lab.cluster.place.claim("flowc") / "LeftFlow" / name / "train"
     for rank in range(2):

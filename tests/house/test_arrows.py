@@ -45,7 +45,7 @@ EMITTERS = ("backends/base.py", "backends/argo", "backends/batch", "backends/slu
 CLIENTS = ("backends/argo/client.py", "backends/argo/cluster", "backends/slurm/client.py")
 EMITTERS_SEE = {
     "compiler": {"plan", "quantities", "diagnostics"},
-    "runtime": {"contract", "address", "hostlist", "slurm_limits"},
+    "runtime": {"contract", "address", "hostlist", "preemptions", "slurm_limits"},
     "dsl": set(),
     "client": set(),
     "cli": set(),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from flow_shapes import FULL
 from flowc.backends.local import scheduler, starters
-from flowc.backends.local.attempts import MAX_PREEMPTIONS, Attempt
-from flowc.runtime import contract
+from flowc.backends.local.attempts import Attempt
+from flowc.runtime import contract, preemptions
 from flowc.runtime.__main__ import _retries_left
 from flowc.runtime.datastore import FileDatastore
 from flowc.runtime.frontier import Family
@@ -51,7 +51,7 @@ def test_only_a_step_with_retry_is_tried_again() -> None:
 
 def test_after_many_times_it_counts_as_a_failure() -> None:
     now = attempt(1)
-    for _ in range(MAX_PREEMPTIONS):
+    for _ in range(preemptions.MOST):
         now = ended(now, "preempted").again()
         assert now.retries_left == 1
     last = ended(now, "preempted").again()

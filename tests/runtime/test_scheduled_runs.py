@@ -423,6 +423,38 @@ sys.exit(7)
     assert subprocess.run([*PID_NAMESPACE, sys.executable, "-c", killed]).returncode == 137
 
 
+FOR_GOOD = """
+import os, signal, sys, time
+from flowc.runtime import first_process
+from flowc.runtime.time_limit import TimeLimit
+first_process._TELL = 0.5
+told = sys.argv[1]
+def tell():
+    if sys.argv[2] == "hangs":
+        time.sleep(60)
+    if sys.argv[2] == "fails":
+        raise OSError("no datastore")
+    open(told, "w").close()
+limit = TimeLimit(0.3, 20.0, lambda: None, lambda: None)
+first_process.attend((), limit, None, tell)
+def end(number, frame):
+    print(os.path.exists(told), flush=True)
+    sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("works", "True"), ("fails", "False"), ("hangs", "False")])
+def test_the_first_process_says_that_a_task_ends_for_good_before_it_is_asked_to(
+    how: str, said: str, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", FOR_GOOD, str(tmp_path / "told"), how]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.returncode) == (f"{said}\n", 1), done.stderr
+    assert ("could not be told to its scheduler: no datastore" in done.stderr) == (how == "fails")
+
+
 @pytest.mark.slow
 def test_the_first_process_does_not_wait_for_what_writes_for_ever(tmp_path: Path) -> None:
     script = """

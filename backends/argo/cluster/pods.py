@@ -14,6 +14,8 @@ _WAITING = ("PodInitializing", "ContainerCreating")
 """Reasons that go away by themselves."""
 
 _RANK = "batch.kubernetes.io/job-completion-index"
+_JOBSET = "jobset.sigs.k8s.io/jobset-name"
+_RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
 _YOUNG = 30.0
 
 
@@ -58,20 +60,49 @@ def tasks(pods: Iterable[Mapping[str, Any]]) -> list[TaskPod]:
     """The pods that run steps, with their addresses.
 
     In which round of a loop a pod is, only its records say; the pods of one task of the same attempt follow each other,
-    so they are counted.
+    so they are counted. So are the attempts of gangs: those that a JobSet started anew, and those of JobSets before.
     """
     out: list[TaskPod] = []
     seen: dict[tuple[str, str, int], int] = {}
+    gangs: dict[tuple[str, str], dict[str, _JobSet]] = {}
     for pod in pods:
         found = _task(pod)
         if found is None:
             continue
         step, index, attempt, container = found
-        round = seen[step, index, attempt] = seen.get((step, index, attempt), 0) + 1
+        name, restarts = _said(pod, _JOBSET), _said(pod, _RESTARTS)
+        if name is None:
+            round = seen[step, index, attempt] = seen.get((step, index, attempt), 0) + 1
+        else:
+            jobsets = gangs.setdefault((step, index.rpartition(".")[0]), {})
+            jobset = jobsets.setdefault(name, _JobSet(attempt, jobsets.values()))
+            round, attempt = jobset.round, jobset.attempt(int(restarts or 0))
         marked = f"{step}@{round}" if round > 1 else step
         address = f"{marked}/{index}" if index else marked
         out.append(TaskPod(address, attempt, container, str(pod["metadata"]["name"]), pod))
     return out
+
+
+class _JobSet:
+    """One of those that Argo made for a gang, after others."""
+
+    def __init__(self, tries: int, before: Iterable[_JobSet]) -> None:
+        self.tries, self.restarts = tries, 0
+        self.round = 1 + sum(each.tries == tries for each in before)
+        begun = sum(1 + each.restarts for each in before if each.round == self.round)
+        self.first = max(tries, begun)
+
+    def attempt(self, restarts: int) -> int:
+        """The number of the attempt in which it was started anew so often; it is told of them in their order."""
+        self.restarts = max(self.restarts, restarts)
+        return self.first + restarts
+
+
+def _said(pod: Mapping[str, Any], key: str) -> str | None:
+    """What a label says, or an annotation."""
+    labels, notes = (pod["metadata"].get(name) or {} for name in ("labels", "annotations"))
+    found = labels.get(key, notes.get(key))
+    return None if found is None else str(found)
 
 
 def _task(pod: Mapping[str, Any]) -> tuple[str, str, int, str] | None:
@@ -80,8 +111,7 @@ def _task(pod: Mapping[str, Any]) -> tuple[str, str, int, str] | None:
         if args[:1] != ["step"] or len(args) < 2:
             continue
         index = args[args.index("--index") + 1] if "--index" in args else ""
-        labels, notes = (pod["metadata"].get(name) or {} for name in ("labels", "annotations"))
-        rank = labels.get(_RANK, notes.get(_RANK))
+        rank = _said(pod, _RANK)
         if rank is not None:
             index = f"{index}.{rank}" if index else str(rank)
         env = {item["name"]: item.get("value") or "" for item in container.get("env") or ()}
@@ -139,10 +169,7 @@ def jobset_problems(
     jobsets: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]], now: float
 ) -> Iterator[tuple[str, str]]:
     """The gangs that have no pods, each with what is known of why."""
-    key = "jobset.sigs.k8s.io/jobset-name"
-    having = {
-        (pod["metadata"].get(where) or {}).get(key) for pod in pods for where in ("labels", "annotations")
-    }  # fmt: skip
+    having = {_said(pod, _JOBSET) for pod in pods}
     for jobset in jobsets:
         name, status = str(jobset["metadata"]["name"]), jobset.get("status") or {}
         if status.get("terminalState") or name in having:

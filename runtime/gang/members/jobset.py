@@ -32,4 +32,5 @@ def claim(env: Mapping[str, str]) -> Optional[Claim]:
     job = env.get(_JOB)
     if not job and not env.get(contract.GANG_MAIN):
         raise MembershipError(f"{_NAME} is set but neither {_JOB} nor {contract.GANG_MAIN}: where is the control rank?")
-    return Claim("jobset", None, rank, f"{name}-{job}-0-0.{name}" if job else "", number(env, _RESTARTS) or 0)
+    main, restarts = f"{name}-{job}-0-0.{name}" if job else "", number(env, _RESTARTS) or 0
+    return Claim("jobset", None, rank, main, restarts, group=name)

@@ -29,6 +29,8 @@ class Claim:
         An address of the control rank, for where nobody can resolve ``main``.
     restarts : int
         How often the scheduler has restarted the gang in place.
+    group : str
+        What it restarts so, by name; empty where it never does.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Claim:
     main: str = ""
     restarts: int = 0
     spare: str = ""
+    group: str = ""
 
 
 def number(env: Mapping[str, str], name: str) -> Optional[int]:

@@ -18,7 +18,11 @@ metadata:
 spec:
   network: {enableDNSHostnames: true, publishNotReadyAddresses: true}
   successPolicy: {operator: All}
-  failurePolicy: {maxRestarts: 0}
+  failurePolicy:
+    maxRestarts: 0
+    rules:
+      - {name: preempted, action: RestartJobSetAndIgnoreMaxRestarts, onJobFailureReasons: [PodFailurePolicy]}
+      - {name: others, action: FailJobSet}
   replicatedJobs:
     - name: gang
       replicas: 1
@@ -29,6 +33,11 @@ spec:
           completions: {{inputs.parameters.size}}
           backoffLimit: 0
           activeDeadlineSeconds: 3600
+          podReplacementPolicy: Failed
+          podFailurePolicy:
+            rules:
+              - {action: FailJob, onExitCodes: {containerName: main, operator: In, values: [75]}}
+              - {action: FailJob, onPodConditions: [{type: DisruptionTarget, status: "True"}]}
           template:
             spec:
               restartPolicy: Never

@@ -36,6 +36,7 @@ from flowc.compiler.diagnostics import Severity
 from flowc.compiler.plan import End, Parameter, Plan, Step
 from flowc.runtime import contract
 from flowc.runtime.beginning import given_parameters
+from flowc.runtime.gang import EXIT_PREEMPTED
 from flowc.runtime.parameters import parameter_values
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -143,7 +144,7 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
     assert made["metadata"]["generateName"] == "train-"
     spec = made["spec"]
     assert spec["network"] == {"enableDNSHostnames": True, "publishNotReadyAddresses": True}
-    assert (spec["failurePolicy"], spec["successPolicy"]) == ({"maxRestarts": 0}, {"operator": "All"})
+    assert (spec["failurePolicy"]["maxRestarts"], spec["successPolicy"]) == (0, {"operator": "All"})
     (replicated,) = spec["replicatedJobs"]
     job = replicated["template"]["spec"]
     assert (job["parallelism"], job["completions"], job["completionMode"]) == (3, 3, "Indexed")
@@ -158,7 +159,8 @@ def test_gangs_have_jobs_that_kubernetes_takes(tmp_path: Path) -> None:
     train = template(produced, "train")
     assert (train["retryStrategy"], train["activeDeadlineSeconds"]) == (
         {"limit": "1", "retryPolicy": "Always"},
-        "11400",
+        # As long as its Job may take, with all that preemptions may add, and an hour.
+        str(21 * 7800 + 3600),
     )
     assert train["resource"]["setOwnerReference"] is True
     delete = template(produced, "delete-jobsets")["resource"]
@@ -219,9 +221,32 @@ def test_deadlines_leave_room_for_what_an_attempt_waits_in_its_pod(
     gang, plain = (compiled(tmp_path, text.format(decorators=decorators)) for text in (GANG, ONE))
     job = jobset(gang)["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["activeDeadlineSeconds"] == of_gang
-    assert template(gang, "train")["activeDeadlineSeconds"] == str(of_gang + 3600)
+    preemptions = min(20 * of_gang, 10 * 24 * 3600) if "retry" in decorators else 0
+    assert template(gang, "train")["activeDeadlineSeconds"] == str(of_gang + preemptions + 3600)
     assert template(plain, "start").get("activeDeadlineSeconds") == of_task
     assert schema_errors(plain.files or {}, VERSIONS[0]) == [] == schema_errors(gang.files or {}, VERSIONS[0])
+
+
+@pytest.mark.parametrize("decorators", ["", "@retry(times=0)", "@retry", "@retry(times=1)\n@timeout(minutes=5)"])
+def test_preemptions_start_a_jobset_anew_where_there_is_a_retry(decorators: str, tmp_path: Path) -> None:
+    made = compiled(tmp_path, GANG.format(decorators=decorators))
+    gang = jobset(made, **{"inputs.parameters.index": "1"})
+    spec, job = gang["spec"], gang["spec"]["replicatedJobs"][0]["template"]["spec"]
+    there = (spec["failurePolicy"].get("rules"), job.get("podFailurePolicy"), job.get("podReplacementPolicy"))
+    limit = job["activeDeadlineSeconds"]
+    longest = int(template(made, "train")["activeDeadlineSeconds"]) - 3600 - limit
+    assert job_errors(gang) == []
+    if decorators in ("", "@retry(times=0)"):
+        assert (there, longest) == ((None, None, None), 0)
+        return
+    (again,), ends, replaced = there
+    assert again["action"] == "RestartJobSetAndIgnoreMaxRestarts"
+    # The reason of a Job that one of these rules ended.
+    assert (again["onJobFailureReasons"], replaced) == (["PodFailurePolicy"], "Failed")
+    asked, disrupted = ends["rules"]
+    assert asked["onExitCodes"] == {"containerName": "rank", "operator": "In", "values": [EXIT_PREEMPTED]}
+    assert disrupted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert longest == (10 * 24 * 3600 if limit > 24 * 3600 else 20 * limit)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ class MyFlow(FlowSpec):
 
 
 _SIZE = "{{inputs.parameters.size}}"
+_RULES = """\
+    rules:
+    - name: preempted
+      action: RestartJobSetAndIgnoreMaxRestarts
+      onJobFailureReasons: [PodFailurePolicy]
+"""
 _BODY, _INNER, _GANG = "meet-body", "inner", "tune"
 
 EDITS: dict[str, tuple[Edit, str]] = {
@@ -111,6 +117,23 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "two gangs": (lambda it: it.in_jobset("train", "replicas: 1", "replicas: 2"), "its JobSet has 2 Jobs, not one"),
     "restarts within an attempt": (
         lambda it: it.in_jobset("train", "maxRestarts: 0", "maxRestarts: 3"), "started again within one attempt"
+    ),
+    "preemptions that use up the retry": (
+        lambda it: it.in_jobset(_GANG, _RULES, ""), "tune: its manifest.spec.failurePolicy.rules.*is none"
+    ),
+    "any failure is free": (
+        lambda it: it.in_jobset(_GANG, "[PodFailurePolicy]", "[PodFailurePolicy, BackoffLimitExceeded]"),
+        "tune: it also says manifest.spec.failurePolicy.*onJobFailureReasons",
+    ),
+    "another code is free": (
+        lambda it: it.in_jobset(_GANG, "values: [75]", "values: [1]"), r"values\[0\] is 1, not 75"
+    ),
+    "a lost node counts": (
+        lambda it: it.in_jobset(_GANG, "DisruptionTarget", "PodScheduled"), "is 'PodScheduled', not 'DisruptionTarget'"
+    ),
+    "preemptions of a gang that is not tried again": (
+        lambda it: it.in_jobset("train", "maxRestarts: 0\n", f"maxRestarts: 0\n{_RULES}"),
+        "train: it also says manifest.spec.failurePolicy.rules",
     ),
     "no label": (
         lambda it: it.template("train")["resource"].update(
@@ -151,7 +174,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "an attempt that Argo gives up": (
         lambda it: it.template(_GANG).update(activeDeadlineSeconds="100"),
-        "tune: Argo gives it up after 100 seconds, not 8100",
+        "tune: Argo gives it up after 100 seconds, not 98100",
     ),
     "an attempt that Argo never gives up": (
         lambda it: it.template("train").pop("activeDeadlineSeconds"),

@@ -126,8 +126,12 @@ def test_an_error_of_argo_itself() -> None:
     assert RunningFlow({"metadata": {"name": "f-1"}, "status": {"offloadNodeStatusVersion": "fnv:1"}}).offloaded
 
 
-def pod(name: str, *args: str, rank: str | None = None, attempt: str = "") -> dict[str, Any]:
+def pod(
+    name: str, *args: str, rank: str | None = None, attempt: str = "", jobset: str = "", restarts: str = ""
+) -> dict[str, Any]:
     labels = {"batch.kubernetes.io/job-completion-index": rank} if rank else {}
+    if jobset:
+        labels |= {"jobset.sigs.k8s.io/jobset-name": jobset, "jobset.sigs.k8s.io/restart-attempt": restarts}
     env = [{"name": "FLOWC_ATTEMPT", "value": attempt}] if attempt else []
     return {
         "metadata": {"name": name, "labels": labels, "creationTimestamp": stamp(0)},
@@ -148,6 +152,27 @@ def test_pods_are_tasks() -> None:
     assert [each.name for each in pods.wanted(found, "loop", None)] == ["r", "s"]
     assert [each.name for each in pods.wanted(found, "loop@2", None)] == ["s"]
     assert not pods.wanted(found, "work/0", 1) and not pods.wanted(found, "work/3", None)
+
+
+def test_attempts_of_gangs_count_what_their_jobsets_started_anew() -> None:
+    def rank(name: str, number: str, attempt: str, jobset: str, restarts: str) -> dict[str, Any]:
+        words = ("step", "train", "--index", "2")
+        return pod(name, *words, rank=number, attempt=attempt, jobset=jobset, restarts=restarts)
+
+    found = pods.tasks([
+        # Of the first one's earlier attempts no pods are left; of the second one's some linger.
+        rank("a", "0", "0", "one", "2"), rank("b", "1", "0", "one", "2"), rank("c", "0", "1", "two", "0"),
+        rank("d", "0", "1", "two", "1"), rank("e", "1", "1", "two", "1"),
+        # The next round of a loop, and another item.
+        rank("f", "0", "0", "three", "0"), rank("g", "0", "1", "four", "0"),
+        pod("h", "step", "train", "--index", "3", rank="0", attempt="0", jobset="five", restarts="0"),
+    ])  # fmt: skip
+    assert [(each.address, each.attempt, each.name) for each in found] == [
+        ("train/2.0", 2, "a"), ("train/2.1", 2, "b"), ("train/2.0", 3, "c"), ("train/2.0", 4, "d"),
+        ("train/2.1", 4, "e"), ("train@2/2.0", 0, "f"), ("train@2/2.0", 1, "g"), ("train/3.0", 0, "h"),
+    ]  # fmt: skip
+    assert [each.name for each in pods.wanted(found, "train/2", None)] == ["d", "e", "g"]
+    assert [each.name for each in pods.wanted(found, "train", 2)] == ["a", "b"]
     two = pods.tasks([pod("p", "step", "work", attempt="0"), pod("q", "step", "work", attempt="1")])
     assert [each.name for each in pods.wanted(two, "work", None)] == ["q"]
     assert [each.name for each in pods.wanted(two, "work", 0)] == ["p"]

@@ -1,7 +1,7 @@
 """JobSet's controller, as far as gangs need it: one replicated job with one Indexed Job, all pods at once.
 
 A pod that fails makes its Job fail (backoffLimit 0), that the JobSet; it is started anew as a whole while maxRestarts
-allows, and has a terminalState at its end (https://jobset.sigs.k8s.io/docs/concepts/).
+or a rule of its failure policy allows, and has a terminalState at its end (https://jobset.sigs.k8s.io/docs/concepts/).
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from argo_pods import Place, Pod
 from hosts_lab import Host
 
 _SPEC = ("network", "startupPolicy", "successPolicy", "failurePolicy", "replicatedJobs")
-_JOB = ("completionMode", "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "template")
+_JOB = (
+    "completionMode", "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "template",
+    "podFailurePolicy", "podReplacementPolicy",
+)  # fmt: skip
+_ACTIONS = ("FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts")
 _POD = ("restartPolicy", "terminationGracePeriodSeconds", "serviceAccountName", "containers", "volumes")
 _NOT_LOOKED_AT = (
     "tolerations", "nodeSelector", "affinity", "priorityClassName", "imagePullSecrets", "securityContext",
@@ -71,11 +75,16 @@ class JobSet:
             raise NotModelled(f"startupPolicy {spec['startupPolicy']}")
         if known(spec["successPolicy"], "successPolicy", "operator") != {"operator": "All"}:
             raise NotModelled(f"successPolicy {spec['successPolicy']}")
-        self._restarts = int(known(spec["failurePolicy"], "failurePolicy", "maxRestarts")["maxRestarts"])
+        policy = known(spec["failurePolicy"], "failurePolicy", "maxRestarts", "rules")
+        self._restarts = int(policy["maxRestarts"])
+        self._rules = [known(each, "rule", "name", "action", "onJobFailureReasons") for each in policy.get("rules", ())]
+        if any(each["action"] not in _ACTIONS for each in self._rules):
+            raise NotModelled(f"rules {self._rules}")
         (job,) = spec["replicatedJobs"]
         known(job, "replicatedJobs", "name", "replicas", "template")
         self._job_name = job["name"]
         self._job = known(known(job["template"], "template", "spec")["spec"], "Job", *_JOB)
+        self._pod_rules = _pod_rules(self._job)
         if job["replicas"] != 1 or self._job["completionMode"] != "Indexed" or self._job["backoffLimit"] != 0:
             raise NotModelled("a JobSet that is no gang")
         self.size = self._job["parallelism"]
@@ -87,6 +96,8 @@ class JobSet:
         if self._pod["restartPolicy"] != "Never":
             raise NotModelled(f"restartPolicy {self._pod['restartPolicy']}")
         self.attempt = 0
+        self.counted = 0
+        self.reasons: list[str] = []
         self.created = time.time()
         self.terminal: str | None = None
         self.ended = threading.Event()
@@ -115,31 +126,44 @@ class JobSet:
     def _run(self) -> None:
         try:
             while not self._deleted.is_set():
-                if self._once():
+                reason = self._once()
+                if reason is None:
                     self.terminal = "Completed"
                     break
-                if self.attempt >= self._restarts:
+                self.reasons.append(reason)
+                if self._deleted.is_set():
+                    break
+                action = self._action(reason)
+                if action == "FailJobSet" or (action == "RestartJobSet" and self.counted >= self._restarts):
                     self.terminal = "Failed"
                     break
+                self.counted += action == "RestartJobSet"
                 self.attempt += 1
         except BaseException as error:
             self.problem = error
         finally:
             self.ended.set()
 
-    def _once(self) -> bool:
-        """All pods once; whether all went well."""
+    def _action(self, reason: str) -> str:
+        """What is done about a Job that failed: the first rule that fits says it."""
+        for rule in self._rules:
+            if reason in rule.get("onJobFailureReasons", (reason,)):
+                return str(rule["action"])
+        return "RestartJobSet"
+
+    def _once(self) -> str | None:
+        """All pods once; why their Job failed, None if it did not."""
         if self._place.trouble_of_jobs:
             # A Job counts its time from its start, whatever its pods do. Where there is none, nothing ever ends.
             held = self._place.trouble_of_jobs == "held"
             self._deleted.wait(self._job["activeDeadlineSeconds"] if held else None)
-            return False
+            return "DeadlineExceeded"
         if self._hosts is None:
             return self._started(None)
         with self._hosts.take(self.size) as hosts:
             return self._started(hosts)
 
-    def _started(self, hosts: list[Host] | None) -> bool:
+    def _started(self, hosts: list[Host] | None) -> str | None:
         names = {}
         for rank in range(self.size):
             stem = f"{self.name}-{self._job_name}-0-{rank}"
@@ -149,15 +173,18 @@ class JobSet:
                 names[name] = address
         self.pods = [self._start(rank, names, hosts[rank] if hosts else None) for rank in range(self.size)]
         until = time.monotonic() + self._job["activeDeadlineSeconds"]
-        good = True
+        reason = None
         left = list(self.pods)
-        while left and good and not self._deleted.is_set() and time.monotonic() < until:
-            for pod in list(left):
-                if pod.process.poll() is not None:
-                    left.remove(pod)
-                    good = good and pod.process.returncode == 0
+        while left and reason is None and not self._deleted.is_set() and time.monotonic() < until:
+            ended = [pod for pod in left if pod.process.poll() is not None]
+            left = [pod for pod in left if pod not in ended]
+            failed = [pod for pod in ended if pod.process.returncode != 0]
+            if failed:
+                # Kubernetes looks at these rules before it counts (syncJob in its Job controller).
+                reason = "PodFailurePolicy" if any(map(self._fails_by_rule, failed)) else "BackoffLimitExceeded"
             time.sleep(0.02)
-        good = good and not left
+        if left and reason is None:
+            reason = "DeadlineExceeded"
         enders = [threading.Thread(target=pod.terminate) for pod in left]
         for ender in enders:
             ender.start()
@@ -166,7 +193,19 @@ class JobSet:
         for pod in self.pods:
             pod.wait()
             self.logs.append(f"--- {pod.name}, exit code {pod.process.returncode}\n{pod.log()}")
-        return good
+        return reason
+
+    def _fails_by_rule(self, pod: Pod) -> bool:
+        """Whether the first rule that a failed pod matches makes its Job fail."""
+        code = pod.process.returncode
+        code = 128 - code if code < 0 else code
+        for rule in self._pod_rules:
+            codes = rule.get("onExitCodes")
+            if codes is not None and (code in codes["values"]) == (codes["operator"] == "In"):
+                return True
+            if codes is None and pod.disrupted:
+                return True
+        return False
 
     def _start(self, rank: int, names: Mapping[str, str], host: Host | None) -> Pod:
         stem = f"{self.name}-{self._job_name}-0"
@@ -191,6 +230,24 @@ class JobSet:
         return Pod(
             self._place, metadata, with_index, volumes, names=names, host=host, first=True, grace=grace, account=account
         )
+
+
+def _pod_rules(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rules by which a Job fails at once: by exit codes, or because a pod was asked to end."""
+    if "podFailurePolicy" not in job:
+        return []
+    if job.get("podReplacementPolicy") != "Failed":
+        raise NotModelled(f"podReplacementPolicy {job.get('podReplacementPolicy')} beside a podFailurePolicy")
+    rules = known(job["podFailurePolicy"], "podFailurePolicy", "rules")["rules"]
+    (container,) = job["template"]["spec"]["containers"]
+    for rule in rules:
+        known(rule, "rule", "action", "onExitCodes", "onPodConditions")
+        conditions = [{"type": "DisruptionTarget", "status": "True"}]
+        codes = known(rule.get("onExitCodes", {}), "onExitCodes", "containerName", "operator", "values")
+        fits = codes.get("containerName", container["name"]) == container["name"] if codes else True
+        if rule["action"] != "FailJob" or not fits or (not codes and rule.get("onPodConditions") != conditions):
+            raise NotModelled(f"podFailurePolicy {rule}")
+    return list(rules)
 
 
 def _letters(count: int) -> str:

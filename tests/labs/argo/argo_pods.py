@@ -194,6 +194,8 @@ class Pod:
     ) -> None:
         self.name = str(metadata["name"])
         self.grace = grace
+        self.disrupted = False
+        """Whether it has the condition DisruptionTarget."""
         self.metadata, self.container, self.first, self.created = metadata, container, first, time.time()
         self.folder = place.folder / "pods" / self.name
         self.folder.mkdir(parents=True)
@@ -278,6 +280,11 @@ class Pod:
             self.process.wait(self.grace if first is not None else 0)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def evict(self) -> None:
+        """End it for the sake of its node or of another pod, as a drain, a preemption or a shutdown does."""
+        self.disrupted = True
+        self.terminate()
 
     def kill(self) -> None:
         """End it at once."""
