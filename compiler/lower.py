@@ -11,6 +11,7 @@ from .graph import FlowGraph, Node
 from .options import Settings, plain_json
 from .packaging import Package
 from .plan import Json, Step
+from .scan import calls_in_any_case
 from .structure import Structure
 
 TARGET_LABELS = {"kubernetes": "kubernetes", "batch": "batch", "slurm": "slurm"}
@@ -76,7 +77,7 @@ def _step(node: Node, structure: Structure, settings: Sequence[Settings]) -> Ste
         retry=_retry(by_label.get("retry")),
         timeout=_timeout(by_label.get("timeout")),
         catch=_catch(by_label.get("catch")),
-        framework=_framework(named[0]) if named else None,
+        framework=_framework(named[0], node) if named else None,
         options={TARGET_LABELS[item.label]: _given(item) for item in settings if item.label in TARGET_LABELS},
         features=tuple(
             feature(item)
@@ -148,9 +149,15 @@ def _catch(item: Settings | None) -> plan.Catch | None:
     return plan.Catch(item.values["var"], item.values["print_exception"]) if item else None
 
 
-def _framework(item: Settings) -> plan.Framework:
+_NEEDING = {"mpi": ("cc", "exec")}
+"""Methods of ``current.mpi`` and the like for which a program has to be there that the others do without."""
+
+
+def _framework(item: Settings, node: Node) -> plan.Framework:
     options: dict[str, Json] = {name: plain_json(value) for name, value in item.values.items() if value is not None}
-    return plan.Framework(FRAMEWORK_NAMES.get(item.label, item.label), options)
+    name = FRAMEWORK_NAMES.get(item.label, item.label)
+    called = calls_in_any_case(node.source.method, name) if name in _NEEDING else frozenset()
+    return plan.Framework(name, options, tuple(method for method in _NEEDING.get(name, ()) if method in called))
 
 
 _PERIODS = {"hourly": "0 * * * *", "daily": "0 0 * * *", "weekly": "0 0 * * 0"}

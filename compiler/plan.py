@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Union
 
 VERSION = 1
@@ -161,10 +161,14 @@ class Catch:
 
 @dataclass(frozen=True)
 class Framework:
-    """What is booted in every rank of a gang: ``torchrun``, ``ray``, ...; ``parallel`` boots nothing."""
+    """What is booted in every rank of a gang: ``torchrun``, ``ray``, ...; ``parallel`` boots nothing.
+
+    ``calls`` are those of its methods that need programs of their own and that the step calls in any case.
+    """
 
     name: str
     options: Mapping[str, Json] = field(default_factory=dict)
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -386,6 +390,8 @@ def _step(data: Mapping[str, Any]) -> Step:
     for name, cls in (("resources", Resources), ("retry", Retry), ("catch", Catch), ("framework", Framework)):
         if name in data:
             known[name] = cls(**data[name])
+    if known.get("framework") is not None:
+        known["framework"] = replace(known["framework"], calls=tuple(known["framework"].calls))
     known["span"] = _span(data.get("span"))
     return Step(**known)
 

@@ -146,3 +146,22 @@ def _known_call(scan: Scan, function: str, node: ast.Call) -> bool:
             scan.escapes = True
         return True
     return function in _HARMLESS
+
+
+def calls_in_any_case(method: Method, name: str) -> frozenset[str]:
+    """Which methods of ``current.NAME``, or of a variable NAME, a function calls whatever its conditions are.
+
+    What stands in an ``if``, a loop or a ``try`` may never be called, or be done without; it is left out.
+    """
+    found = set()
+    todo: list[ast.AST] = list(method.node.body)
+    while todo:
+        node = todo.pop()
+        if type(node) in _BLOCKS and not isinstance(node, (ast.With, ast.AsyncWith)):
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            if _is_name(owner, name) or (isinstance(owner, ast.Attribute) and owner.attr == name):
+                found.add(node.func.attr)
+        todo.extend(ast.iter_child_nodes(node))
+    return frozenset(found)

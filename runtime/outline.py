@@ -80,6 +80,7 @@ class StepOutline:
     env: Mapping[str, str]
     framework: Optional[str]
     framework_options: Mapping[str, Any]
+    framework_calls: tuple[str, ...]
     features: Mapping[str, Mapping[str, Any]]
     place: str
     """``file:line`` in the flow; empty where the Plan does not say."""
@@ -132,6 +133,7 @@ class StepOutline:
             env=data.get("env", {}),
             framework=framework.get("name"),
             framework_options=framework.get("options", {}),
+            framework_calls=tuple(framework.get("calls", ())),
             features={item["name"]: item.get("options", {}) for item in data.get("features", ())},
             place=f"{span['file']}:{span['line']}" if span else "",
             gpus=data.get("resources", {}).get("gpu", 0),

@@ -144,12 +144,14 @@ class _Rank:
                 self.report(error)
 
     def _require(self) -> None:
+        works = self.membership.rank == 0 or not self.framework.on_control_only
+        calls = self.step.framework_calls if works else ()
         try:
-            self.framework.require(self.step.framework_options)
+            self.framework.require(self.step.framework_options, calls)
         except FrameworkMissing:
             # Flows say where it is when they are imported, too: by PATH, by sys.path.
             self._class_to_record_with()
-            self.framework.require(self.step.framework_options)
+            self.framework.require(self.step.framework_options, calls)
 
     def _class_to_record_with(self) -> type[FlowSpec]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,8 +58,15 @@ class Framework(Protocol):
 
     on_control_only: bool
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         """Look whether this machine has what the framework needs; called on every rank before the gang forms.
+
+        Parameters
+        ----------
+        options : mapping
+            Those of the decorator, as in the Plan.
+        calls : collection of str
+            What the step's body calls in any case on this rank, of that which needs programs of its own.
 
         Raises
         ------

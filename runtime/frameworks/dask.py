@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ class _DaskFramework(Cluster):
     """``current.dask`` is a ``distributed.Client`` to which all ranks' workers have come; ``distributed.Client()``
     without arguments connects to the same scheduler. Connections are encrypted and both sides prove who they are."""
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         if importlib.util.find_spec("distributed") is None:
             raise FrameworkMissing(
                 "@dask: this Python has no distributed: install it on every node, as with `pip install distributed`"

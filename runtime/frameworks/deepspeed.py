@@ -6,7 +6,7 @@ import glob
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional, Union
 
@@ -186,7 +186,7 @@ end_at_once(main)
 class _DeepSpeedFramework:
     on_control_only = True
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         for module in ("torch", "deepspeed"):
             if importlib.util.find_spec(module) is None:
                 raise FrameworkMissing(

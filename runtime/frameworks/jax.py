@@ -8,7 +8,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional
 
@@ -21,7 +21,7 @@ class Jax:
 
     on_control_only = False
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         """JAX."""
         if importlib.util.find_spec("jax") is None:
             raise FrameworkMissing(f"@jax needs JAX, which {sys.executable} does not have: pip install jax")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional, Union
 
@@ -98,9 +98,7 @@ class Mpi:
             If it does not compile.
         """
         words = argument_list(args, "the arguments of mpicc")
-        compiler = mpi_launch.program("mpicc", "it comes with the MPI's development files: ")
-        mpi_launch.check_compiler(compiler)
-        Program([compiler, *mpi_launch.compiler_words(words, self._source)]).check("mpicc")
+        Program([mpi_launch.compiler(), *mpi_launch.compiler_words(words, self._source)]).check("mpicc")
 
     def broadcast_file(self, path: Union[str, os.PathLike[str]]) -> None:
         """Copy a file of this node to the same place on every other, with its permissions.
@@ -146,10 +144,14 @@ class Mpi:
 class _MpiFramework:
     on_control_only = True
 
-    def require(self, options: Mapping[str, Any]) -> None:
-        _launcher(options)
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
+        _, srun = _launcher(options)
         if options.get("ssh"):
             sshd.require()
+        if "exec" in calls and not srun:
+            mpi_launch.program("mpiexec")
+        if "cc" in calls:
+            mpi_launch.compiler()
 
     @contextmanager
     def boot(self, site: Site) -> Iterator[Mapping[str, Any]]:

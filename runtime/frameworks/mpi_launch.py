@@ -282,6 +282,19 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 named: neither mpirun nor srun hands SIGTERM on, they kill."""
 
 
+def compiler() -> str:
+    """The path of mpicc, where the compiler that it calls is there, too.
+
+    Raises
+    ------
+    FrameworkMissing
+        If there is no mpicc, or no C compiler for it.
+    """
+    mpicc = program("mpicc", "it comes with the MPI's development files: ")
+    check_compiler(mpicc)
+    return mpicc
+
+
 def check_compiler(mpicc: str) -> None:
     """See that the compiler which mpicc calls is there.
 

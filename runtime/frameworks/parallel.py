@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Optional
 
@@ -55,7 +55,7 @@ class Parallel:
 
     on_control_only = False
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         """Nothing."""
 
     def boot(self, site: Site) -> AbstractContextManager[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ main()
 
 
 class _RayFramework(Cluster):
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         if importlib.util.find_spec("ray") is None:
             raise FrameworkMissing(
                 "@metaflow_ray: this Python has no ray: install it on every node, as with `pip install ray`"

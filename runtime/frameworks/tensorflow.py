@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ class TensorFlow:
 
     on_control_only = False
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         """TensorFlow."""
         if importlib.util.find_spec("tensorflow") is None:
             raise FrameworkMissing(

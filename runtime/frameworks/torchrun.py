@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional, Union
 
@@ -295,7 +295,7 @@ class Torchrun:
 
     on_control_only = False
 
-    def require(self, options: Mapping[str, Any]) -> None:
+    def require(self, options: Mapping[str, Any], calls: Collection[str] = ()) -> None:
         """PyTorch."""
         if importlib.util.find_spec("torch") is None:
             raise FrameworkMissing(f"@torchrun needs PyTorch, which {sys.executable} does not have: pip install torch")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
@@ -185,6 +186,31 @@ def test_what_steps_need(plan: Plan) -> None:
     assert ray is not None and ray.name == "ray"
     catch = plan["alone"].catch
     assert catch is not None and (catch.var, catch.print_exception) == ("problem", False)
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        ("current.mpi.run('x')", ()),
+        ("current.mpi.cc(['-o', 'x', 'x.c'])\ncurrent.mpi.run('x')", ("cc",)),
+        ("mpi = current.mpi\nwith mpi:\n    self.x = [mpi.exec(['x']), mpi.cc()]", ("cc", "exec")),
+        # What may be passed over may be missing.
+        ("if self.x:\n    current.mpi.cc()", ()),
+        ("for _ in ():\n    current.mpi.cc()", ()),
+        ("try:\n    current.mpi.cc()\nexcept Exception:\n    pass", ()),
+        ("def later():\n    current.mpi.cc()", ()),
+        ("self.x = current.mpi.cc", ()),
+        ("self.x and current.mpi.cc()", ()),
+        ("current.cc()\nself.cc.cc()", ()),
+    ],
+)
+def test_what_a_step_calls_in_any_case_is_in_the_plan(body: str, calls: tuple[str, ...], write_flow: Writer) -> None:
+    step = "@mpi\n@step\ndef train(self):\n" + textwrap.indent(f"{body}\nself.next(self.join)\n", "    ")
+    flow = "@step\ndef start(self):\n    self.next(self.train, num_parallel=2)\n\n" + step
+    flow += "\n@step\ndef join(self, inputs):\n    self.next(self.end)\n"
+    plan = Plan.loads(compile_flow(str(write_flow(whole_flow(flow)))).require().dumps())
+    assert plan["train"].framework is not None and plan["train"].framework.calls == calls
+    assert compile_flow(str(write_flow(whole_flow(flow)))).require() == plan
 
 
 @pytest.mark.parametrize(

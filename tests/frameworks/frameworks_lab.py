@@ -76,6 +76,33 @@ def ways_to_write(secret: bytes) -> list[bytes]:
     return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"="), repr(secret).encode()]
 
 
+class _SharedMemory:
+    """A /dev/shm of its own, in which nobody else leaves anything; only root can have one.
+
+    Attributes
+    ----------
+    words : list of str
+        What a command line begins with that is to see it.
+    """
+
+    def __init__(self) -> None:
+        begin = ["unshare", "--mount", "--kill-child", "--", "sh", "-c"]
+        hold = "mount -t tmpfs shm /dev/shm && echo mounted && exec sleep 100000"
+        self._holder = subprocess.Popen([*begin, hold], stdout=subprocess.PIPE, text=True)
+        assert self._holder.stdout is not None and self._holder.stdout.readline() == "mounted\n"
+        self.words = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--"]
+        weakref.finalize(self, _end, self._holder)
+
+    def left(self) -> list[str]:
+        """The names of what lies there."""
+        return sorted(path.name for path in Path(f"/proc/{self._holder.pid}/root/dev/shm").iterdir())
+
+
+def _end(holder: subprocess.Popen[str]) -> None:
+    holder.kill()
+    holder.communicate()
+
+
 class GangLab:
     """A flow, its datastore, and a home and a folder for temporary files that are its own."""
 
@@ -86,6 +113,7 @@ class GangLab:
         # Sockets lie in it, whose paths must be short.
         self.scratch = Path("/tmp") / f"g{uuid.uuid4().hex[:8]}"
         self.mark = uuid.uuid4().hex
+        self.memory: _SharedMemory | None = None
         for each in (self.home, self.scratch):
             each.mkdir()
         weakref.finalize(self, shutil.rmtree, self.scratch, True)  # of a test that failed
@@ -107,8 +135,10 @@ class GangLab:
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """``flowc run`` in the background."""
+        if self.memory is None and os.geteuid() == 0:
+            self.memory = _SharedMemory()
         return subprocess.Popen(
-            [PYTHON, "-m", "flowc", "run", str(self.flow), *arguments],
+            [*(self.memory.words if self.memory else ()), PYTHON, "-m", "flowc", "run", str(self.flow), *arguments],
             cwd=self.folder,
             env=self.environment(**more),
             stdout=subprocess.PIPE,
@@ -258,6 +288,8 @@ class GangLab:
         assert not [name for name in beside if not _MADE.fullmatch(name)], beside
         left = sorted(path.name for path in self.scratch.rglob("*"))
         assert not left, left
+        in_memory = self.memory.left() if self.memory else []
+        assert not in_memory, in_memory
         self.scratch.rmdir()
         tokens = self.tokens() if watch is None else self.secrets(watch)
         if watch is not None:

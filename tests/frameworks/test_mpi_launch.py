@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from flowc.runtime.frameworks import mpi_launch
+from flowc.runtime.frameworks import mpi, mpi_launch
 from flowc.runtime.frameworks.arguments import has_option
 from flowc.runtime.frameworks.base import FrameworkMissing
 from flowc.runtime.frameworks.mpi_launch import HYDRA, OPEN_MPI, Host, environment, hostfile, hosts, placement
@@ -143,3 +143,28 @@ def test_only_the_gang_s_own_interface_is_used_where_all_hosts_name_it_alike(mon
     assert "OMPI_MCA_btl_tcp_if_include" not in environment(TWO[:1], OPEN_MPI, "hf", "/a", ["lo"])
     monkeypatch.setenv("OMPI_MCA_btl_tcp_if_exclude", "lo")
     assert "OMPI_MCA_btl_tcp_if_include" not in environment(TWO, OPEN_MPI, "hf", "/a", ["eth1", "eth1"])
+
+
+@pytest.mark.parametrize(
+    ("there", "calls", "missing"),
+    [
+        (["mpirun"], ["cc"], "there is no mpicc on this machine: it comes with the MPI's development files"),
+        (["mpirun", "mpicc"], ["cc"], "mpicc needs the C compiler no-such-compiler"),
+        (["mpirun"], ["exec"], "there is no mpiexec on this machine"),
+        (["mpirun", "mpiexec"], ["exec"], ""),
+        (["mpirun"], [], ""),
+    ],
+)
+def test_what_the_step_calls_has_to_be_there_before_the_gang_forms(
+    there: list[str], calls: list[str], missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text("#!/bin/sh\necho no-such-compiler -I/include\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(mpi_launch, "search_path", lambda: str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    if not missing:
+        mpi.FRAMEWORK.require({}, calls)
+        return
+    with pytest.raises(FrameworkMissing, match=missing):
+        mpi.FRAMEWORK.require({}, calls)

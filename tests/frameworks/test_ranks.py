@@ -85,6 +85,29 @@ def test_what_is_missing_is_said_once_and_before_the_gang_forms(name: str, tmp_p
     lab.assert_clean(said)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a /dev/shm of its own")
+def test_the_lab_sees_what_is_left_in_shared_memory(tmp_path: Path) -> None:
+    lab = gang(tmp_path, "open(f'/dev/shm/left-by-{rank}', 'w').close()")
+    said = lab.run()
+    with pytest.raises(AssertionError, match="left-by-0"):
+        lab.assert_clean(said)
+    assert not list(Path("/dev/shm").glob("left-by-*"))
+
+
+@pytest.mark.parametrize("at", ["", "if self.ranks:\n    "])
+def test_a_compiler_that_the_step_calls_is_missed_before_the_gang_forms(at: str, tmp_path: Path) -> None:
+    require(ROWS["mpi"])
+    body = f"open(self.file('began'), 'w').close()\n{at}current.mpi.cc(['-o', 'x', 'x.c'])\n"
+    bare = "import os, shutil\nwhich = shutil.which\n"
+    bare += "shutil.which = lambda name, *rest, **more: None if name == 'mpicc' else which(name, *rest, **more)\n"
+    lab = GangLab(tmp_path, bare + Row("mpi", body, lambda size: []).flow(), {})
+    said = lab.run(code=1)
+    failure = lab.failure()
+    assert failure["type"] == "FrameworkMissing" and "there is no mpicc on this machine" in failure["message"], said
+    # What only some runs of the step may call is missed by those that do.
+    assert (lab.folder / "began").exists() == bool(at)
+
+
 BARE = ("torch", "tensorflow", "jax", "ray", "deepspeed", "distributed", "dask", "mpi4py")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,9 +93,18 @@ def own_sigterm() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_sigterm")
-@pytest.mark.parametrize("code", [EXIT_NOT_FORMED, EXIT_GANG_FAILED, EXIT_PREEMPTED])
+@pytest.mark.parametrize(
+    ("kind", "code", "exits"),
+    [
+        ("exit", EXIT_NOT_FORMED, EXIT_NOT_FORMED),
+        ("exit", EXIT_GANG_FAILED, EXIT_GANG_FAILED),
+        ("preempted", EXIT_PREEMPTED, EXIT_PREEMPTED),
+        # Of a program that just chose it.
+        ("exit", EXIT_PREEMPTED, 1),
+    ],
+)
 def test_a_report_that_cannot_be_written_changes_no_exit_code(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    kind: str, code: int, exits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Schedulers go by it: 75 is tried again."""
     shape = plan(
@@ -113,11 +123,11 @@ def test_a_report_that_cannot_be_written_changes_no_exit_code(
         raise full
 
     monkeypatch.setattr(FileDatastore, "write", write)
-    monkeypatch.setattr(ranks, "supervise", lambda *_, **more: GangResult(code, FIRST))
+    monkeypatch.setattr(ranks, "supervise", lambda *_, **more: GangResult(code, replace(FIRST, kind=kind)))
     told: list[FlowcError] = []
     request = TaskRequest(RANKS[0], 0)
     place = Membership(2, 0)
-    assert ranks.run_rank(lambda: F, lab.run, lab.datastore, request, place, report=told.append) == code
+    assert ranks.run_rank(lambda: F, lab.run, lab.datastore, request, place, report=told.append) == exits
     assert told == [full]
     said = capfd.readouterr().err
     assert "rank 1 on host b exited with code 3" in said
