@@ -85,12 +85,14 @@ class _SharedMemory:
         What a command line begins with that is to see it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         begin = ["unshare", "--mount", "--kill-child", "--", "sh", "-c"]
         hold = "mount -t tmpfs shm /dev/shm && echo mounted && exec sleep 100000"
         self._holder = subprocess.Popen([*begin, hold], stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout is not None and self._holder.stdout.readline() == "mounted\n"
-        self.words = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--"]
+        enter = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--"]
+        # Who enters is in the root folder.
+        self.words = [*enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder)]
         weakref.finalize(self, _end, self._holder)
 
     def left(self) -> list[str]:
@@ -136,7 +138,7 @@ class GangLab:
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """``flowc run`` in the background."""
         if self.memory is None and os.geteuid() == 0:
-            self.memory = _SharedMemory()
+            self.memory = _SharedMemory(self.folder)
         return subprocess.Popen(
             [*(self.memory.words if self.memory else ()), PYTHON, "-m", "flowc", "run", str(self.flow), *arguments],
             cwd=self.folder,
