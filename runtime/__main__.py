@@ -14,7 +14,7 @@ from ..dsl import FlowcError, FlowSpec
 from ..dsl.loading import load_file
 from . import contract
 from .address import Address, parse_index
-from .datastore import Datastore, open_datastore
+from .datastore import Datastore, DatastoreError, open_datastore
 from .outline import ContractError, StepOutline
 from .place import place_of
 from .record import Records
@@ -156,7 +156,12 @@ def _rank(
     code = run_rank(lambda: _flow_class(run), run, datastore, request, membership)
     if code != EXIT_PREEMPTED or own is None or planned.retry is None:
         return code
-    why = own.why_not_again()
+    try:
+        why = own.why_not_again()
+    except DatastoreError as error:
+        # Then nothing can begin either, and ends by that.
+        sys.stderr.write(f"flowc: whether {address} may be tried again cannot be seen: {error}\n")
+        return code
     if why is None:
         return code
     sys.stderr.write(f"flowc: {address} is tried again only as after a failure: {why}\n")

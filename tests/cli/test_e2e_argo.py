@@ -53,6 +53,6 @@ def test_it_runs(tmp_path: Path) -> None:
         assert "the claim flowc in namespace flows cannot be used: 404" in done.stderr
         api.absent.clear()
         cluster.place.claim("flowc")
-        done = make("-q -rs -k 'arrive or ends_with or kept_with_the_run or configs_given'", **known)
-        assert done.returncode == 0 and "3 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+        done = make("-q -rs -k 'arrive or ends_with or preempted_gang or kept_with_the_run or configs_given'", **known)
+        assert done.returncode == 0 and "4 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
         assert "sends no file with a run" in done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from flow_argo_cluster import ArgoOnCluster, Site
+from flow_target import Finished
 from matrix_cases import Case, asked_of_every_target, bad_input, parameters, resume
 from test_matrix_on_argo import on_argo, test_a_wait_that_grows_by_a_fraction  # noqa: F401 (the same test)
 
@@ -71,6 +72,35 @@ class StoppedGangFlow(FlowSpec):
 """
 
 
+PREEMPTED = """
+import time
+from DSL import FlowSpec, checkpoint, current, parallel, retry, step
+class PreemptedFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.train, num_parallel=2)
+    @retry(times=1, minutes_between_retries=0)
+    @checkpoint
+    @parallel
+    @step
+    def train(self):
+        print("a rank is here", flush=True)
+        self.attempt = current.retry_count
+        if current.retry_count == 2:
+            raise ValueError("its own fault")
+        if current.retry_count < 3:
+            time.sleep(3000)
+        self.next(self.join)
+    @step
+    def join(self, inputs):
+        self.attempts = [i.attempt for i in inputs]
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+"""
+
+
 @pytest.fixture
 def target(tmp_path: Path) -> ArgoOnCluster:
     """The target of every test here."""
@@ -108,17 +138,23 @@ def test_the_code_comes_from_several_config_maps(target: ArgoOnCluster, write_fl
     assert run.status["state"] == "done" and run.status["finished"]
 
 
-def gang_at_work(target: ArgoOnCluster, write_flow: WriteFlow) -> str:
+def gang_at_work(target: ArgoOnCluster, write_flow: WriteFlow, text: str = GANG) -> str:
     """A run whose gang has formed."""
-    file = write_flow(GANG)
+    file = write_flow(text)
     target.deploy(file)
     run = target.command("submit", str(file), *SITE.where).stdout.strip()
+    ranks_are_there(target, run)
+    return run
+
+
+def ranks_are_there(target: ArgoOnCluster, run: str, attempt: int = 0) -> None:
+    """Wait until both ranks of an attempt work."""
+    words = ["logs", f"{run}/train", *SITE.where, "--attempt", str(attempt)]
     until = time.monotonic() + SITE.timeout / 3
-    while target.command("logs", f"{run}/train", *SITE.where).stdout.count("a rank is here") < 2:
+    while target.command(*words).stdout.count("a rank is here") < 2:
         assert time.monotonic() < until, status(target, run)
         time.sleep(1)
     assert len(target.jobsets_at_work(run)) == 1
-    return run
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -144,6 +180,25 @@ def test_a_gang_ends_with_its_workflow(target: ArgoOnCluster, write_flow: WriteF
         assert time.monotonic() < until, left
         time.sleep(1)
     assert len(target.jobsets(run)) == 1
+
+
+def test_a_preempted_gang_goes_on_and_its_retry_is_left(target: ArgoOnCluster, write_flow: WriteFlow) -> None:
+    """A Job whose pod is evicted fails by its podFailurePolicy, and its JobSet is started anew without counting."""
+    run = gang_at_work(target, write_flow, PREEMPTED)
+    (first,) = target.jobsets(run)
+    target.evict(run, 1)
+    ranks_are_there(target, run, 1)
+    target.evict(run, 0)
+    until = time.monotonic() + SITE.timeout / 3
+    # The third attempt fails by itself, and the one retry follows.
+    while (found := status(target, run))["state"] == "running":
+        assert time.monotonic() < until, found
+        time.sleep(1)
+    assert found["state"] == "done", found
+    view = target.view(run, target.folder / "flow.py", {}, Finished(0, "", ""))
+    assert view.artifact("join", "attempts") == [3, 3] and view.attempts("train/1") == [0, 1, 2, 3]
+    begun = sorted(file.name for file in (view.folder / "train" / "0" / "begun").iterdir())
+    assert begun[:3] == [f"{number}.{number}.{first}" for number in range(3)] and begun[3].startswith("3.0.")
 
 
 def test_how_deep_templates_may_call_each_other(target: ArgoOnCluster, write_flow: WriteFlow) -> None:

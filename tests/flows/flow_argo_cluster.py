@@ -204,6 +204,18 @@ class ArgoOnCluster(Target):
             *where, {"spec": {"shutdown": "Terminate"}}, _content_type="application/merge-patch+json"
         )
 
+    def evict(self, run_id: str, rank: int) -> None:
+        """Have the pod of a rank ended by the Eviction API, as ``kubectl drain`` does."""
+        from kubernetes import client, config
+
+        api = client.CoreV1Api(config.new_client_from_config(self.kubeconfig, self.site.context))
+        label = f"flowc/run={run_id},batch.kubernetes.io/job-completion-index={rank}"
+        there = api.list_namespaced_pod(self.site.namespace, label_selector=label).items
+        (pod,) = [each for each in there if each.status.phase == "Running"]
+        name = {"name": pod.metadata.name, "namespace": self.site.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name}
+        api.create_namespaced_pod_eviction(**name, body=body)
+
     def _jobsets(self, run_id: str) -> list[Any]:
         from flowc.backends.argo.cluster.connection import Cluster
 

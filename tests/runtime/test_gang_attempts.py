@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flowc.runtime import preemptions
 from flowc.runtime.address import Address
-from flowc.runtime.datastore import FileDatastore
+from flowc.runtime.datastore import open_datastore
 from flowc.runtime.gang.membership import Membership
 from flowc.runtime.gang_attempts import GangAttempt, begin_attempt
 from flowc.runtime.outline import ContractError
 from flowc.runtime.record import Records
+from s3_server import s3_server
 
 
-@pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(FileDatastore(str(tmp_path)), "F", "1")
+@pytest.fixture(scope="module")
+def server() -> Iterator[dict[str, str]]:
+    with s3_server() as variables:
+        yield variables
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def records(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Records:
+    if request.param == "folder":
+        return Records(open_datastore(str(tmp_path)), "F", "1")
+    for name, value in request.getfixturevalue("server").items():
+        monkeypatch.setenv(name, value)
+    bucket = f"gangs-{abs(hash(request.node.name))}"
+    pytest.importorskip("boto3").client("s3").create_bucket(Bucket=bucket)
+    return Records(open_datastore(f"s3://{bucket}"), "F", "1")
 
 
 def begin(records: Records, jobset: str, tries: int, restarts: int = 0, rank: int = 0, item: int = 4) -> GangAttempt:

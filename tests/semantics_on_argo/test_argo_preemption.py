@@ -1,6 +1,6 @@
 """Gangs whose pods are asked to end from outside: a JobSet starts them anew, and ``@retry`` pays for failures.
 
-Only the lab can be asked: on a real cluster nobody drains a node for a test.
+A cluster is asked the first of these questions, by the Eviction API: tests/e2e_argo/on_a_cluster.py.
 """
 
 from __future__ import annotations
@@ -155,11 +155,11 @@ def test_without_retry_nothing_is_tried_again(target: Argo) -> None:
     assert view.status["failure"]["type"] == "Preempted"
 
 
-def test_a_node_that_is_gone_at_once_is_no_failure_of_the_gang(target: Argo) -> None:
+def test_a_pod_that_is_evicted_without_time_to_end_is_no_failure_of_the_gang(target: Argo) -> None:
     def meanwhile(cluster: Cluster) -> None:
         until(lambda: all((run.lab / f"began.0.{each}").exists() for each in range(2)), 60)
         pod = cluster.jobsets[-1].pods[1]
-        pod.disrupted = True  # as the collector of pods marks it
+        pod.disrupted = True
         pod.kill()
 
     run = Run(target, RETRY, ["hang", "raise", "go"])

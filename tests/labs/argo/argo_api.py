@@ -3,11 +3,11 @@
 It speaks HTTP on the loopback with the paths, verbs, query parameters and Status objects of the real one, for one
 namespace and the kinds that flowc touches: ConfigMaps, ServiceAccounts, pods with their logs (`follow`, `tailLines`,
 `timestamps`, `sinceTime` in whole seconds), Roles and RoleBindings, WorkflowTemplates, CronWorkflows, Workflows,
-JobSets. POST (also by `generateName`), GET, list with label and field selectors, watch of Workflows, server-side apply,
-merge PATCH, DELETE, `dryRun`; bearer tokens (401), rights that were taken away (403), groups that are not installed
-(404), names that are taken and fields that others own (409). A Workflow that is created is run by the lab at once, and
-its `status.nodes` are those of the run; `spec.shutdown` stops it; deleting a JobSet ends its pods. A pod that is
-created begins at once. The times of a log's lines are when the server first saw them.
+JobSets. POST (also by `generateName`), evictions of pods, GET, list with label and field selectors, watch of Workflows,
+server-side apply, merge PATCH, DELETE, `dryRun`; bearer tokens (401), rights that were taken away (403), groups that
+are not installed (404), names that are taken and fields that others own (409). A Workflow that is created is run by the
+lab at once, and its `status.nodes` are those of the run; `spec.shutdown` stops it; deleting a JobSet ends its pods. A
+pod that is created begins at once. The times of a log's lines are when the server first saw them.
 
 Pods that have a token reach it by TLS, as `KUBERNETES_SERVICE_HOST` and the files of their account say, and may be
 given the metadata of an object alone (PartialObjectMetadata).
@@ -182,6 +182,13 @@ class ArgoApi:
         Pod(self.cluster.place, pod, container, spec.get("volumes", ()), first=True)
         return next(item for item in self.read("pods") if item["metadata"]["name"] == pod["name"])
 
+    def evict(self, name: str) -> None:
+        """Have a pod ended, as who drains its node does."""
+        found = [pod for pod in self.cluster.place.pods if pod.name == name]
+        if not found:
+            raise Refused(404, "NotFound", f'pods "{name}" not found', name=name, kind="pods")
+        threading.Thread(target=found[0].evict, daemon=True).start()
+
     def refresh(self) -> None:
         """Write down what the Workflows have come to."""
         for name, thread in list(self.runs.items()):
@@ -208,7 +215,8 @@ class ArgoApi:
             there = [jobset for jobset in self.cluster.jobsets if not jobset.deleted]
             found = [jobset_object(jobset, self.namespace) for jobset in there]
         elif plural == "pods":
-            gone = {pod.name for jobset in self.cluster.jobsets if jobset.deleted for pod in jobset.pods}
+            jobsets = self.cluster.jobsets
+            gone = {pod.name for jobset in jobsets for pod in (*jobset.past, *(jobset.pods if jobset.deleted else ()))}
             place = self.cluster.place
             found = pod_objects([pod for pod in place.pods if pod.name not in gone], place.held_pods, self.namespace)
         else:
@@ -338,6 +346,10 @@ class _Handler(BaseHTTPRequestHandler):
         return {"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
 
     def _post(self, plural: str, name: str, sub: str) -> Object:
+        if sub == "eviction":
+            self.api.evict(name)
+            self.code = 201
+            return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
         self._fits(plural, self.body)
         self.code = 201
         if plural == "pods":

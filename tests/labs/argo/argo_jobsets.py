@@ -104,6 +104,8 @@ class JobSet:
         self._deleted = threading.Event()
         self.problem: BaseException | None = None
         self.pods: list[Pod] = []
+        self.past: list[Pod] = []
+        """Those of the Jobs before, which are deleted with them."""
         self.logs: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -137,6 +139,7 @@ class JobSet:
                 if action == "FailJobSet" or (action == "RestartJobSet" and self.counted >= self._restarts):
                     self.terminal = "Failed"
                     break
+                self.past += self.pods
                 self.counted += action == "RestartJobSet"
                 self.attempt += 1
         except BaseException as error:
