@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +21,11 @@ _BLOCKS = {
 for _name in ("TryStar", "Match"):
     if hasattr(ast, _name):
         _BLOCKS[getattr(ast, _name)] = "try" if _name == "TryStar" else "match"
+
+_CHANGING = frozenset(("environ", "putenv", "subprocess", "system", "popen", "Popen", "check_call", "check_output"))
+"""Names with which a step may change what programs it finds."""
+_PASSING_OVER = frozenset(("suppress", "raises"))
+"""Names of context managers after which an error is none."""
 
 # They look at an object and leave it as it is.
 _HARMLESS = frozenset(
@@ -149,19 +155,31 @@ def _known_call(scan: Scan, function: str, node: ast.Call) -> bool:
 
 
 def calls_in_any_case(method: Method, name: str) -> frozenset[str]:
-    """Which methods of ``current.NAME``, or of a variable NAME, a function calls whatever its conditions are.
+    """Which methods of ``current.NAME`` a function asks for in any case, with what is there when it begins.
 
-    What stands in an ``if``, a loop or a ``try`` may never be called, or be done without; it is left out.
+    What stands in an ``if``, a loop or a ``try`` may never be called, or be done without; what follows a statement that
+    may set a path or install a program may find more than there is now. It is left out.
     """
     found = set()
-    todo: list[ast.AST] = list(method.node.body)
+    todo: list[ast.AST] = list(reversed(method.node.body))
     while todo:
         node = todo.pop()
-        if type(node) in _BLOCKS and not isinstance(node, (ast.With, ast.AsyncWith)):
+        if isinstance(node, ast.With) and not _mentions(node.items, _PASSING_OVER):
+            todo += [*reversed(node.body), *reversed(node.items)]
             continue
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = node.func.value
-            if _is_name(owner, name) or (isinstance(owner, ast.Attribute) and owner.attr == name):
-                found.add(node.func.attr)
-        todo.extend(ast.iter_child_nodes(node))
+        if _mentions([node], _CHANGING):
+            break
+        inner = list(ast.walk(node))
+        if any(type(each) in _BLOCKS or isinstance(each, (ast.SetComp, ast.DictComp)) for each in inner):
+            continue
+        for each in inner:
+            if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Attribute):
+                owner = each.value
+                if owner.attr == name and _is_name(owner.value, "current"):
+                    found.add(each.attr)
     return frozenset(found)
+
+
+def _mentions(nodes: Sequence[ast.AST], names: frozenset[str]) -> bool:
+    inner = (each for node in nodes for each in ast.walk(node))
+    return any(getattr(each, "attr", getattr(each, "id", None)) in names for each in inner)

@@ -19,7 +19,7 @@ from .outline import ContractError, StepOutline
 from .place import place_of
 from .record import Records
 from .runs import RunInfo, read_run
-from .task import DONE_CODE, FAILED_CODE, REFUSED_CODE, TaskRequest, run_task
+from .task import DONE_CODE, FAILED_CODE, REFUSED_CODE, TaskRequest, fail_task, run_task
 from .variables import required
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ def _rank(
     from .ranks import run_rank
 
     run = _begun(run, datastore)
-    request = TaskRequest(address, began.number, retries_left=_retries_left(planned, attempt))
+    request = TaskRequest(address, began.number, membership.place, retries_left=_retries_left(planned, attempt))
+    if own is not None and own.refused:
+        return fail_task(FlowSpec, run, datastore, request, ContractError(f"{address}: {own.refused}"))
     # What the gang needs is looked for before it forms; the flow is imported by the process of the body alone.
     _install_packages()
     code = run_rank(lambda: _flow_class(run), run, datastore, request, membership)

@@ -22,7 +22,8 @@ RUN_ID = "FLOWC_RUN_ID"
 """Id of the run."""
 
 ATTEMPT = "FLOWC_ATTEMPT"
-"""Number of this attempt, from 0. Rendezvous, barriers and records carry it."""
+"""Number of this attempt, from 0. Rendezvous, barriers and records carry it. For a gang on Argo it is that of the
+JobSet, from which the ranks work out their attempt's: see `gang_attempts`."""
 
 ROUND = "FLOWC_ROUND"
 """How often the step has been entered at this index, from 1; more than 1 only inside a loop. ``auto``: work it out from

@@ -204,7 +204,7 @@ def _explained(silent: list[Failure], said: tuple[Told, ...]) -> Failure:
     """
     attempted = {_ATTEMPT.sub("", item.node) for item in said if _ATTEMPT.search(item.node)}
     attempted |= {node.rpartition("(")[0] for node in [*attempted, *(item.node for item in said)] if _ITEM.search(node)}
-    found: list[tuple[tuple[bool, bool, bool], Failure, Told]] = []
+    found: list[tuple[tuple[bool, bool, bool, int], Failure, Told]] = []
     for failure in silent:
         address = Address.parse(failure.address or "")
         for item in said:
@@ -213,7 +213,9 @@ def _explained(silent: list[Failure], said: tuple[Told, ...]) -> Failure:
             index, attempt = _ITEM.search(item.node), _ATTEMPT.search(item.node)
             other_item = index is not None and int(index[1]) not in address.index
             other_attempt = attempt is not None and int(attempt[1]) != failure.attempt
-            found.append(((other_item, item.node in attempted, other_attempt), failure, item))
+            # Of a gang Argo counts the JobSets alone, so no number may fit: then the last one does.
+            latest = -int(attempt[1]) if attempt is not None else 0
+            found.append(((other_item, item.node in attempted, other_attempt, latest), failure, item))
     if not found:
         return silent[0]._replace(message=f"{said[0].node}: {said[0].message}" if said else silent[0].message)
     _, failure, item = min(found, key=lambda each: each[0])

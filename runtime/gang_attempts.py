@@ -2,7 +2,8 @@
 
 Under ``@retry`` Argo makes a JobSet for each attempt and counts them; a JobSet whose pods were asked to end from
 outside starts them anew by itself and counts that. Neither number tells an attempt from all others. So each leaves its
-own beside the records, where all of its ranks find the same: the JobSets before have ended.
+own beside the records. The JobSets before have ended, but where Argo lost the pod that watches one: that one goes on no
+more once another has begun.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import preemptions
 from .address import Address
-from .outline import ContractError
 
 if TYPE_CHECKING:
     from .gang.membership import Membership
@@ -43,12 +43,17 @@ class GangAttempt:
     number : int
         From 0.
     preempted : int
-        How many of the attempts before were asked to end from outside.
+        How many of the attempts before were asked to end from outside, as far as one of their ranks had begun.
+    refused : str
+        Why the JobSet should not have begun it; empty where it may go on.
     """
 
-    def __init__(self, records: Records, control: Address, begun: _Begun, preempted: int, since: float) -> None:
+    def __init__(
+        self, records: Records, control: Address, begun: _Begun, preempted: int, since: float, refused: str = ""
+    ) -> None:
         self.number = begun.number
         self.preempted = preempted
+        self.refused = refused
         self._store = records.datastore
         self._over = f"{_folder(records, control)}/over.{begun.jobset}"
         self._since = since
@@ -78,7 +83,7 @@ class GangAttempt:
         if self.is_over():
             return "it is ended for good"
         if self.preempted >= preemptions.MOST:
-            return f"it is asked to end for the {self.preempted + 1}st time"
+            return f"it is asked to end for more than {preemptions.MOST} times"
         if time.time() - self._since > preemptions.LONGEST:
             return f"its JobSet is older than {preemptions.LONGEST // 86400} days"
         return None
@@ -89,38 +94,45 @@ def begin_attempt(records: Records, address: Address, membership: Membership) ->
 
     Raises
     ------
-    ContractError
-        If the JobSet should not have begun it: it was started anew too often, was over, or another one has taken its
-        place.
     DatastoreError
         If the datastore cannot be read or written.
     """
-    if not membership.group:
+    jobset, restarts = membership.group, membership.restarts
+    if not jobset:
         return None
     control = Address(address.step, (*address.index[:-1], 0), address.round)
-    folder, store = _folder(records, control), records.datastore
-    begun = _begun(records, control)
-    mine = [each for each in begun if each.jobset == membership.group]
-    others = [each for each in begun if each.jobset != membership.group]
-    tries = membership.attempt - membership.restarts
-    first = mine[0].number - mine[0].restarts if mine else max([tries, *(each.number + 1 for each in others)])
-    now = _Begun(first + membership.restarts, membership.restarts, membership.group)
-    later = next((each for each in others if each.number >= now.number), None)
-    if later is not None:
-        raise ContractError(f"JobSet {later.jobset} has taken the place of {now.jobset}, which may not go on")
-    since = time.time()
-    store.create(f"{folder}/{now.name}", f"{since:.0f}".encode())
-    if now.restarts and mine:
-        since = _time(store.read(f"{folder}/{min(mine).name}"), since)
-    restarts = {each.jobset: each.restarts for each in sorted(others)}
-    attempt = GangAttempt(records, control, now, sum(restarts.values()) + now.restarts, since)
-    if not now.restarts:
-        return attempt
-    if attempt.preempted > preemptions.MOST:
-        raise ContractError(f"{address} was asked to end {attempt.preempted} times; that is enough")
-    if attempt.is_over():
-        raise ContractError(f"{address} has ended for good; JobSet {now.jobset} should not have been started anew")
+    first, since = _first(records, control, jobset, membership.attempt - restarts)
+    now = _Begun(first + restarts, restarts, jobset)
+    records.datastore.create(f"{_folder(records, control)}/{now.name}", b"")
+    others = [each for each in _begun(records, control) if each.jobset != jobset]
+    before = {each.jobset: each.restarts for each in sorted(others) if each.number < now.number}
+    attempt = GangAttempt(records, control, now, sum(before.values()) + restarts, since)
+    if restarts:
+        later = next((each.jobset for each in others if each.number >= now.number), None)
+        attempt.refused = _refused(attempt, later)
     return attempt
+
+
+def _refused(attempt: GangAttempt, later: Optional[str]) -> str:
+    if later is not None:
+        return f"JobSet {later} has taken the place of this one, which goes on no more"
+    if attempt.preempted > preemptions.MOST:
+        return f"it was asked to end more than {preemptions.MOST} times"
+    return "it has ended for good, and its JobSet should not have started it anew" if attempt.is_over() else ""
+
+
+def _first(records: Records, control: Address, jobset: str, tries: int) -> tuple[int, float]:
+    """The number of a JobSet's first attempt, and when that was: what one of its ranks has worked out, all take."""
+    key, store = f"{_folder(records, control)}/first.{jobset}", records.datastore
+    try:
+        text = store.read(key)
+    except FileNotFoundError:
+        others = [each for each in _begun(records, control) if each.jobset != jobset]
+        number = max([tries, *(each.number + 1 for each in others)])
+        store.create(key, f"{number} {time.time():.0f}".encode())
+        text = store.read(key)
+    words = text.split()
+    return int(words[0]), float(words[1])
 
 
 def _folder(records: Records, control: Address) -> str:
@@ -130,7 +142,3 @@ def _folder(records: Records, control: Address) -> str:
 def _begun(records: Records, control: Address) -> list[_Begun]:
     found = map(_BEGUN.fullmatch, records.datastore.list(_folder(records, control)))
     return [_Begun(int(each[1]), int(each[2]), each[3]) for each in found if each is not None]
-
-
-def _time(text: bytes, otherwise: float) -> float:
-    return float(text) if text.isdigit() else otherwise

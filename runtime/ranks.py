@@ -13,7 +13,7 @@ from functools import partial
 from typing import Optional
 
 from ..dsl import FlowcError, FlowSpec
-from . import contract, gang_report, gang_token
+from . import contract, gang_report, gang_token, preemptions
 from .address import Address
 from .datastore.base import Datastore, DatastoreError
 from .frameworks.base import Framework, FrameworkMissing, Site, get_framework
@@ -176,7 +176,10 @@ class _Rank:
             # Frameworks have clocks of their own, which go by the variable.
             os.environ[contract.PREEMPT_GRACE] = f"{self.step.grace:.15g}"
         timeout = timeout or self.step.framework_options.get("all_nodes_started_timeout")
-        return replace(limits, timeout=float(timeout or limits.timeout), preempt_grace=preempt_grace)
+        forms = float(timeout or limits.timeout)
+        if self.membership.group and self.membership.restarts:
+            forms += preemptions.REPLACEMENT
+        return replace(limits, timeout=forms, preempt_grace=preempt_grace)
 
     def _supervise(self, token: bytes, lack: str = "") -> GangResult:
         address = self.address

@@ -173,7 +173,9 @@ class Records:
         if attempt is not None:
             return self._read(address, attempt)
         first = self._read(address, 0)
-        if first is not None and first.done and not self.datastore.exists(self.folder(address, 1)):
+        # Of a rank of a gang, attempts may be missing in between: its pod never began.
+        alone = first is not None and first.done and first.size is None
+        if alone and not self.datastore.exists(self.folder(address, 1)):
             return first
         for number in reversed(self.attempts(address)):
             record = first if number == 0 else self._read(address, number)

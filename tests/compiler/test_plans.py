@@ -193,13 +193,19 @@ def test_what_steps_need(plan: Plan) -> None:
     [
         ("current.mpi.run('x')", ()),
         ("current.mpi.cc(['-o', 'x', 'x.c'])\ncurrent.mpi.run('x')", ("cc",)),
-        ("mpi = current.mpi\nwith mpi:\n    self.x = [mpi.exec(['x']), mpi.cc()]", ("cc", "exec")),
+        ("with open('x') as x:\n    self.x = [current.mpi.exec(['x']), current.mpi.cc()]", ("cc", "exec")),
+        ("import os\nx = os.path.join('a', 'b')\ncurrent.mpi.cc([x])", ("cc",)),
         # What may be passed over may be missing.
         ("if self.x:\n    current.mpi.cc()", ()),
         ("for _ in ():\n    current.mpi.cc()", ()),
         ("try:\n    current.mpi.cc()\nexcept Exception:\n    pass", ()),
         ("def later():\n    current.mpi.cc()", ()),
-        ("self.x = current.mpi.cc", ()),
+        ("with suppress(Exception):\n    current.mpi.cc()", ()),
+        ("self.x = {current.mpi.cc(x) for x in ()}", ()),
+        # What it sets or installs may be what is missing now.
+        ("os.environ['OMPI_CC'] = 'clang'\ncurrent.mpi.cc()", ()),
+        ("with open('x') as x:\n    subprocess.check_call(['apt-get', 'install', 'gcc'])\n    current.mpi.cc()", ()),
+        ("mpi = self.mpi\nmpi.cc()", ()),
         ("self.x and current.mpi.cc()", ()),
         ("current.cc()\nself.cc.cc()", ()),
     ],

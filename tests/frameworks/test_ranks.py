@@ -133,6 +133,22 @@ def test_a_rank_that_lacks_its_framework_is_named_by_all_at_once(bare: int, tmp_
     lab.assert_clean(*said)
 
 
+def test_a_gang_that_is_started_anew_though_it_was_to_end_says_why(tmp_path: Path) -> None:
+    lab = gang(tmp_path, "self.value = rank", retry=True)
+    lab.create_run()
+    of_jobset = {"JOBSET_NAME": "a", "REPLICATED_JOB_NAME": "rank", "JOBSET_RESTART_ATTEMPT": "1"}
+    began = lab.store / "MatrixFlow" / "1" / "work" / "0" / "begun"
+    began.mkdir(parents=True)
+    (began / "over.a").touch()
+    words = [sys.executable, "-m", "flowc.runtime", "step", "work"]
+    env = lab.of_run(FLOWC_GANG_SIZE="2", JOB_COMPLETION_INDEX="1", **of_jobset)
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+    record = lab.record("work/1", 1)
+    assert done.returncode == 1 and record is not None and record.failure is not None, done.stderr
+    assert "work/1: it has ended for good" in done.stderr and "it has ended for good" in record.failure.message
+    lab.assert_clean(done.stdout, done.stderr)
+
+
 def ranks_alone(lab: GangLab, *more: dict[str, str]) -> tuple[list[int], list[str]]:
     """Exit codes and output of ranks that nothing but the gang joins, each with variables of its own."""
     words = [sys.executable, "-m", "flowc.runtime", "step", "work"]

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flowc import FlowSpec, step
@@ -74,6 +75,14 @@ def test_a_damaged_report_counts_as_none(records: Records, damage: str) -> None:
     assert gang_report.read(records, RANKS[0], 0) is None
 
 
+GANG = plan(
+    task("start", Gang("train", 2)),
+    task("train", Next("join"), "start", kind="gang", scope=("start",)),
+    task("join", Next("end"), "train", joins="start"),
+    task("end", End(), "join"),
+)
+
+
 class F(FlowSpec):
     @step
     def start(self):
@@ -107,13 +116,7 @@ def test_a_report_that_cannot_be_written_changes_no_exit_code(
     kind: str, code: int, exits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Schedulers go by it: 75 is tried again."""
-    shape = plan(
-        task("start", Gang("train", 2)),
-        task("train", Next("join"), "start", kind="gang", scope=("start",)),
-        task("join", Next("end"), "train", joins="start"),
-        task("end", End(), "join"),
-    )
-    lab = Lab(tmp_path, shape, F)
+    lab = Lab(tmp_path, GANG, F)
     lab.done("start")
     full = DatastoreError("the file system is full")
 
@@ -132,3 +135,30 @@ def test_a_report_that_cannot_be_written_changes_no_exit_code(
     said = capfd.readouterr().err
     assert "rank 1 on host b exited with code 3" in said
     assert "why the gang of train/0 failed could not be recorded: the file system is full" in said
+
+
+@pytest.mark.usefixtures("own_sigterm")
+@pytest.mark.parametrize(
+    ("place", "seconds"),
+    [
+        (Membership(2, 0), 600),
+        (Membership(2, 0, source="jobset", group="a"), 600),
+        (Membership(2, 0, source="slurm", restarts=1), 600),
+        # A node in the place of the one that was taken away may have to be found first.
+        (Membership(2, 0, source="jobset", group="a", restarts=1), 600 + 3600),
+    ],
+)
+def test_ranks_wait_longer_where_a_node_was_taken_away(
+    place: Membership, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(tmp_path, GANG, F)
+    lab.done("start")
+    limits = []
+
+    def supervise(*_: object, **more: Any) -> GangResult:
+        limits.append(more["limits"].timeout)
+        return GangResult(0)
+
+    monkeypatch.setattr(ranks, "supervise", supervise)
+    assert ranks.run_rank(lambda: F, lab.run, lab.datastore, TaskRequest(RANKS[0], 0), place) == 0
+    assert limits == [seconds]

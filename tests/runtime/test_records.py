@@ -164,6 +164,17 @@ def test_other_texts_count_as_none(records: Records, text: str) -> None:
     assert records.read(Address("a")) is None
 
 
+@pytest.mark.parametrize(("size", "found"), [(None, 0), (2, 2)])
+def test_an_attempt_may_be_missing_in_between_of_a_rank_whose_pod_never_began(
+    size: int | None, found: int, records: Records
+) -> None:
+    for attempt in (0, 2):
+        records.commit(record("a/0", attempt, rank=None if size is None else 0, size=size))
+    got = records.read(Address("a", (0,)))
+    # A task's own attempts follow each other, and where the first one is done it is the only one.
+    assert got is not None and got.attempt == found
+
+
 def test_no_folder_is_listed_where_the_first_attempt_is_done(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     records.commit(record("a"))
     monkeypatch.setattr(os, "listdir", lambda path: pytest.fail(f"listed {path}"))

@@ -128,6 +128,7 @@ def test_preempted_attempts_are_free_and_go_on_from_their_checkpoint(target: Arg
     assert failures(view, 1)[2:3] == ["ValueError"] and failures(view)[4] == failures(view, 1)[4] == "done"
     first, second = (jobset.name for jobset in run.jobsets)
     marks = {f"{number}.{number}.{first}" for number in range(3)} | {f"3.0.{second}", f"4.1.{second}"}
+    marks |= {f"first.{first}", f"first.{second}"}
     assert {file.name for file in (view.folder / "train" / "0" / "begun").iterdir()} == marks
 
 

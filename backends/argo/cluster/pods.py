@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ....runtime import contract
@@ -75,7 +75,7 @@ def tasks(pods: Iterable[Mapping[str, Any]]) -> list[TaskPod]:
             round = seen[step, index, attempt] = seen.get((step, index, attempt), 0) + 1
         else:
             jobsets = gangs.setdefault((step, index.rpartition(".")[0]), {})
-            jobset = jobsets.setdefault(name, _JobSet(attempt, jobsets.values()))
+            jobset = jobsets.setdefault(name, _JobSet(attempt, list(jobsets.values())))
             round, attempt = jobset.round, jobset.attempt(int(restarts or 0))
         marked = f"{step}@{round}" if round > 1 else step
         address = f"{marked}/{index}" if index else marked
@@ -86,9 +86,11 @@ def tasks(pods: Iterable[Mapping[str, Any]]) -> list[TaskPod]:
 class _JobSet:
     """One of those that Argo made for a gang, after others."""
 
-    def __init__(self, tries: int, before: Iterable[_JobSet]) -> None:
+    def __init__(self, tries: int, before: Sequence[_JobSet]) -> None:
         self.tries, self.restarts = tries, 0
-        self.round = 1 + sum(each.tries == tries for each in before)
+        last = before[-1] if before else None
+        # Argo counts from 0 again in the next round.
+        self.round: int = 1 if last is None else last.round + (tries <= last.tries)
         begun = sum(1 + each.restarts for each in before if each.round == self.round)
         self.first = max(tries, begun)
 
@@ -177,10 +179,9 @@ def jobset_problems(
         if (jobset.get("spec") or {}).get("suspend"):
             yield f"gang {name}", "waits in its queue: the JobSet is suspended"
         elif now - seconds(jobset["metadata"].get("creationTimestamp")) > _YOUNG:
-            yield (
-                f"gang {name}",
-                f"has no pods: Kubernetes may refuse its Job, or a quota is used up; kubectl describe jobset {name}",
-            )
+            why = "it is just started anew, " if status.get("restarts") else ""
+            why += "Kubernetes may refuse its Job, or a quota is used up"
+            yield f"gang {name}", f"has no pods: {why}; kubectl describe jobset {name}"
 
 
 def name_is_legal(name: str) -> bool:

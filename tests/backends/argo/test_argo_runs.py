@@ -171,6 +171,14 @@ def test_attempts_of_gangs_count_what_their_jobsets_started_anew() -> None:
         ("train/2.0", 2, "a"), ("train/2.1", 2, "b"), ("train/2.0", 3, "c"), ("train/2.0", 4, "d"),
         ("train/2.1", 4, "e"), ("train@2/2.0", 0, "f"), ("train@2/2.0", 1, "g"), ("train/3.0", 0, "h"),
     ]  # fmt: skip
+    # A first round without a retry, and a second one with one.
+    later = pods.tasks([rank(*of) for of in (("a", "0", "0", "one", "0"), ("b", "0", "0", "two", "0"),
+                                             ("c", "0", "1", "three", "0"))])  # fmt: skip
+    assert [(each.address, each.attempt) for each in later] == [
+        ("train/2.0", 0),
+        ("train@2/2.0", 0),
+        ("train@2/2.0", 1),
+    ]
     assert [each.name for each in pods.wanted(found, "train/2", None)] == ["d", "e", "g"]
     assert [each.name for each in pods.wanted(found, "train", 2)] == ["a", "b"]
     two = pods.tasks([pod("p", "step", "work", attempt="0"), pod("q", "step", "work", attempt="1")])
