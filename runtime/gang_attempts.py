@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import preemptions
 from .address import Address
+from .outline import ContractError
 
 if TYPE_CHECKING:
     from .gang.membership import Membership
@@ -45,7 +46,7 @@ class GangAttempt:
     preempted : int
         How many of the attempts before were asked to end from outside, as far as one of their ranks had begun.
     refused : str
-        Why the JobSet should not have begun it; empty where it may go on.
+        Why the JobSet should not have started the gang anew; empty where it may go on.
     """
 
     def __init__(
@@ -94,6 +95,9 @@ def begin_attempt(records: Records, address: Address, membership: Membership) ->
 
     Raises
     ------
+    ContractError
+        If another JobSet has taken the place of this one: the number may be that of its attempt, whose records and logs
+        are not to be touched.
     DatastoreError
         If the datastore cannot be read or written.
     """
@@ -107,18 +111,16 @@ def begin_attempt(records: Records, address: Address, membership: Membership) ->
     others = [each for each in _begun(records, control) if each.jobset != jobset]
     before = {each.jobset: each.restarts for each in sorted(others) if each.number < now.number}
     attempt = GangAttempt(records, control, now, sum(before.values()) + restarts, since)
-    if restarts:
-        later = next((each.jobset for each in others if each.number >= now.number), None)
-        attempt.refused = _refused(attempt, later)
-    return attempt
-
-
-def _refused(attempt: GangAttempt, later: Optional[str]) -> str:
+    if not restarts:
+        return attempt
+    later = next((each.jobset for each in others if each.number >= now.number), None)
     if later is not None:
-        return f"JobSet {later} has taken the place of this one, which goes on no more"
+        raise ContractError(f"{address}: JobSet {later} has taken the place of {jobset}, which goes on no more")
     if attempt.preempted > preemptions.MOST:
-        return f"it was asked to end more than {preemptions.MOST} times"
-    return "it has ended for good, and its JobSet should not have started it anew" if attempt.is_over() else ""
+        attempt.refused = f"it was asked to end more than {preemptions.MOST} times"
+    elif attempt.is_over():
+        attempt.refused = "it has ended for good, and its JobSet should not have started it anew"
+    return attempt
 
 
 def _first(records: Records, control: Address, jobset: str, tries: int) -> tuple[int, float]:

@@ -118,6 +118,19 @@ def test_of_many_that_left_nothing_only_one_is_asked_for_its_last_lines(tmp_path
     assert store.asked == {"walk": 1}
 
 
+def test_a_gang_that_left_nothing_is_told_by_its_last_jobset(tmp_path: Path) -> None:
+    """Argo counts the JobSets, which may have begun more than one attempt each."""
+    store = FileDatastore(str(tmp_path))
+    run = run_of(store)
+    for attempt in range(4):
+        store.write(f"F/1/train/0/{attempt}/stderr.log", b"")
+    said = [
+        Told(f"train({number})", f"JobSet {number}", f"2024-01-01T00:00:0{number}Z", "train") for number in range(3)
+    ]
+    failure = first_failure(store, run, tuple(said))
+    assert (failure.address, failure.attempt, failure.message) == ("train/0", 3, "JobSet 2")
+
+
 def test_a_gang_is_told_by_the_rank_that_failed_first(tmp_path: Path) -> None:
     store = Counted(str(tmp_path))
     run = run_of(store)

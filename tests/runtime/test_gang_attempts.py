@@ -12,6 +12,7 @@ from flowc.runtime.address import Address
 from flowc.runtime.datastore import open_datastore
 from flowc.runtime.gang.membership import Membership
 from flowc.runtime.gang_attempts import GangAttempt, begin_attempt
+from flowc.runtime.outline import ContractError
 from flowc.runtime.record import Records
 from s3_server import s3_server
 
@@ -71,8 +72,8 @@ def test_only_a_jobset_numbers_attempts_so(records: Records) -> None:
 def test_a_jobset_that_another_one_has_followed_goes_on_no_more(records: Records) -> None:
     begin(records, "a", 0)
     begin(records, "b", 1)
-    late = begin(records, "a", 0, 1)
-    assert late.number == 1 and late.refused == "JobSet b has taken the place of this one, which goes on no more"
+    with pytest.raises(ContractError, match="JobSet b has taken the place of a, which goes on no more"):
+        begin(records, "a", 0, 1)
     following = begin(records, "b", 1, 1)
     assert (following.number, following.preempted, following.refused) == (2, 2, "")
 
