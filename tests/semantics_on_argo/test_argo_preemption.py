@@ -133,7 +133,7 @@ def test_preempted_attempts_are_free_and_go_on_from_their_checkpoint(target: Arg
 
 
 def test_a_time_limit_counts_though_it_asks_the_ranks_to_end(target: Argo) -> None:
-    run = Run(target, f"{RETRY}\n    @timeout(seconds=4)", ["hang"] * 3)
+    run = Run(target, f"{RETRY}\n    @timeout(seconds=6)", ["hang"] * 3)
     view = run.go(lambda cluster: run.evict(cluster, 0), "Failed")
     counted = "BackoffLimitExceeded"
     assert run.restarts() == [(1, "Failed", ["PodFailurePolicy", counted]), (0, "Failed", [counted])]
