@@ -35,6 +35,7 @@ def run(folder: Path, tests: str, workers: str = "0") -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_test_that_passes_alone_is_told_of(tmp_path: Path) -> None:
     code, said = run(tmp_path, "def test_a():\n    fail_once('a')\n\ndef test_b():\n    pass\n", "2")
     assert code == 0 and "1 failed, 1 passed" in said, said

@@ -64,6 +64,7 @@ def test_who_writes_never_waits_for_the_store(bucket: Bucket, monkeypatch: pytes
     assert not bucket.exists(f"{FOLDER}/stderr.log")
 
 
+@pytest.mark.slow
 def test_the_output_of_a_task_is_copied_while_the_store_is_slow(tmp_path: Path) -> None:
     script = f"""
 import sys, time
