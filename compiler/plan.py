@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Union
 
 VERSION = 1
@@ -370,6 +370,10 @@ def _feature(data: Mapping[str, Any]) -> Feature:
     return Feature(data["name"], data.get("options", {}), _span(data.get("span")))
 
 
+def _framework(name: str, options: Mapping[str, Json] | None = None, calls: Sequence[str] = ()) -> Framework:
+    return Framework(name, options or {}, tuple(calls))
+
+
 def _leave(data: Mapping[str, Any]) -> Leave:
     values = {key: value for key, value in data.items() if key != "kind"}
     if data["kind"] == Branches.kind:
@@ -387,11 +391,11 @@ def _step(data: Mapping[str, Any]) -> Step:
     for name in ("scope", "repeats"):
         known[name] = tuple(data.get(name, ()))
     known["features"] = tuple(map(_feature, data.get("features", ())))
-    for name, cls in (("resources", Resources), ("retry", Retry), ("catch", Catch), ("framework", Framework)):
+    parts: dict[str, Callable[..., Any]]
+    parts = {"resources": Resources, "retry": Retry, "catch": Catch, "framework": _framework}
+    for name, part in parts.items():
         if name in data:
-            known[name] = cls(**data[name])
-    if known.get("framework") is not None:
-        known["framework"] = replace(known["framework"], calls=tuple(known["framework"].calls))
+            known[name] = part(**data[name])
     known["span"] = _span(data.get("span"))
     return Step(**known)
 

@@ -156,18 +156,21 @@ def _rank(
     # What the gang needs is looked for before it forms; the flow is imported by the process of the body alone.
     _install_packages()
     code = run_rank(lambda: _flow_class(run), run, datastore, request, membership)
-    if code != EXIT_PREEMPTED or own is None or planned.retry is None:
-        return code
+    counts = code == EXIT_PREEMPTED and own is not None and planned.retry is not None and _counts(own, address)
+    return FAILED_CODE if counts else code
+
+
+def _counts(attempt: GangAttempt, address: Address) -> bool:
+    """Whether an attempt that was asked to end counts as a failure, which is then told."""
     try:
-        why = own.why_not_again()
+        why = attempt.why_not_again()
     except DatastoreError as error:
         # Then nothing can begin either, and ends by that.
+        why = None
         sys.stderr.write(f"flowc: whether {address} may be tried again cannot be seen: {error}\n")
-        return code
-    if why is None:
-        return code
-    sys.stderr.write(f"flowc: {address} is tried again only as after a failure: {why}\n")
-    return FAILED_CODE
+    if why is not None:
+        sys.stderr.write(f"flowc: {address} is tried again only as after a failure: {why}\n")
+    return why is not None
 
 
 class _Attempt(NamedTuple):

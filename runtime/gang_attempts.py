@@ -43,21 +43,27 @@ class GangAttempt:
     ----------
     number : int
         From 0.
-    preempted : int
-        How many of the attempts before were asked to end from outside, as far as one of their ranks had begun.
     refused : str
         Why the JobSet should not have started the gang anew; empty where it may go on.
     """
 
-    def __init__(
-        self, records: Records, control: Address, begun: _Begun, preempted: int, since: float, refused: str = ""
-    ) -> None:
+    def __init__(self, records: Records, control: Address, begun: _Begun, since: float) -> None:
         self.number = begun.number
-        self.preempted = preempted
-        self.refused = refused
+        self.refused = ""
+        self._records, self._control, self._begun = records, control, begun
         self._store = records.datastore
         self._over = f"{_folder(records, control)}/over.{begun.jobset}"
         self._since = since
+
+    @property
+    def preempted(self) -> int:
+        """How many of the attempts before were asked to end from outside, as far as one of their ranks had begun."""
+        earlier = [each for each in sorted(self.of_others()) if each.number < self.number]
+        return sum({each.jobset: each.restarts for each in earlier}.values()) + self._begun.restarts
+
+    def of_others(self) -> list[_Begun]:
+        """The attempts that other JobSets have begun."""
+        return _of_others(self._records, self._control, self._begun.jobset)
 
     def set_over(self) -> None:
         """Let every rank know that its JobSet is not to be started anew, though the gang is asked to end.
@@ -108,12 +114,10 @@ def begin_attempt(records: Records, address: Address, membership: Membership) ->
     first, since = _first(records, control, jobset, membership.attempt - restarts)
     now = _Begun(first + restarts, restarts, jobset)
     records.datastore.create(f"{_folder(records, control)}/{now.name}", b"")
-    others = [each for each in _begun(records, control) if each.jobset != jobset]
-    before = {each.jobset: each.restarts for each in sorted(others) if each.number < now.number}
-    attempt = GangAttempt(records, control, now, sum(before.values()) + restarts, since)
+    attempt = GangAttempt(records, control, now, since)
     if not restarts:
         return attempt
-    later = next((each.jobset for each in others if each.number >= now.number), None)
+    later = next((each.jobset for each in attempt.of_others() if each.number >= now.number), None)
     if later is not None:
         raise ContractError(f"{address}: JobSet {later} has taken the place of {jobset}, which goes on no more")
     if attempt.preempted > preemptions.MOST:
@@ -129,8 +133,7 @@ def _first(records: Records, control: Address, jobset: str, tries: int) -> tuple
     try:
         text = store.read(key)
     except FileNotFoundError:
-        others = [each for each in _begun(records, control) if each.jobset != jobset]
-        number = max([tries, *(each.number + 1 for each in others)])
+        number = max([tries, *(each.number + 1 for each in _of_others(records, control, jobset))])
         store.create(key, f"{number} {time.time():.0f}".encode())
         text = store.read(key)
     words = text.split()
@@ -141,6 +144,6 @@ def _folder(records: Records, control: Address) -> str:
     return f"{records.folder(control)}/{_FOLDER}"
 
 
-def _begun(records: Records, control: Address) -> list[_Begun]:
+def _of_others(records: Records, control: Address, jobset: str) -> list[_Begun]:
     found = map(_BEGUN.fullmatch, records.datastore.list(_folder(records, control)))
-    return [_Begun(int(each[1]), int(each[2]), each[3]) for each in found if each is not None]
+    return [_Begun(int(each[1]), int(each[2]), each[3]) for each in found if each is not None and each[3] != jobset]

@@ -91,13 +91,8 @@ def _to_form(step: Step) -> int:
 
 def step_deadline(step: Step) -> int:
     """Seconds after which Argo gives a JobSet up. It comes to that only where Kubernetes refuses the Job."""
-    again = min(preemptions.MOST * job_deadline(step), preemptions.LONGEST) if may_go_on(step) else 0
+    again = 0 if step.retry is None else min(preemptions.MOST * job_deadline(step), preemptions.LONGEST)
     return again + job_deadline(step) + (_QUEUE if options.given(step).get("queue") else _START)
-
-
-def may_go_on(step: Step) -> bool:
-    """Whether the gang is tried again where it was asked to end from outside, as by ``@retry`` alone."""
-    return step.retry is not None and step.retry.times > 0
 
 
 def manifest(site: Site, step: Step) -> str:
@@ -123,9 +118,12 @@ def jobset(site: Site, step: Step) -> dict[str, Any]:
         "completions": _NUMBER,
         "backoffLimit": 0,
         "activeDeadlineSeconds": job_deadline(step),
-        **({"podFailurePolicy": _POD_FAILURES, "podReplacementPolicy": "Failed"} if may_go_on(step) else {}),
         "template": _pod(site, step),
     }
+    failures: dict[str, Any] = {"maxRestarts": 0}
+    if step.retry is not None:
+        job |= {"podFailurePolicy": _POD_FAILURES, "podReplacementPolicy": "Failed"}
+        failures["rules"] = _RULES
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
@@ -134,7 +132,7 @@ def jobset(site: Site, step: Step) -> dict[str, Any]:
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
             "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
             "successPolicy": {"operator": "All"},
-            "failurePolicy": {"maxRestarts": 0, **({"rules": _RULES} if may_go_on(step) else {})},
+            "failurePolicy": failures,
             "replicatedJobs": [{"name": RANK_JOB, "replicas": 1, "template": {"spec": job}}],
         },
     }

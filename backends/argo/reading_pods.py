@@ -119,7 +119,7 @@ def _jobset(made: Manifests, step: Step, item: Mapping[str, Any], marks: Mapping
     topology = options.given(step).get("topology")
     notes = {**(_annotations(step) or {}), **({_TOPOLOGY: str(topology)} if topology else {})}
     # Who was only asked to end uses up none of the times that @retry gives.
-    free = step.retry is not None and step.retry.times > 0
+    free = step.retry is not None
     restart = "RestartJobSetAndIgnoreMaxRestarts"
     again = [{"name": "preempted", "action": restart, "onJobFailureReasons": ["PodFailurePolicy"]}]
     pod = {

@@ -176,7 +176,7 @@ def _deadlines(step: Step, item: Mapping[str, Any]) -> Iterator[str]:
         yield f"its Job ends after {of_job} seconds, not {meant}"
     # Kueue may keep a JobSet waiting for long.
     whole = meant + (7 * _DAY if options.given(step).get("queue") else _HOUR)
-    if step.retry is not None and step.retry.times > 0:
+    if step.retry is not None:
         # Its JobSet may be started anew after preemptions.
         whole += min(preemptions.MOST * meant, preemptions.LONGEST)
     if str(there) != str(whole):

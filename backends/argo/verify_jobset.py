@@ -124,17 +124,15 @@ def _check_rules(policy: Node, path: str, report: Report) -> None:
             _one_of(reason, _REASONS, f"{place}.onJobFailureReasons", report)
 
 
-def _check_pod_failures(spec: Node, path: str, report: Report) -> None:
-    """What Kubernetes refuses in a podFailurePolicy once the workflow runs."""
+def _check_pod_failures(spec: Node, pod: Node, path: str, report: Report) -> None:
+    """What Kubernetes refuses in a Job's podFailurePolicy once the workflow runs."""
     if spec.get("podFailurePolicy") is None:
         return
     policy, place = report.mapping(spec.get("podFailurePolicy"), f"{path}.podFailurePolicy"), f"{path}.podFailurePolicy"
     _one_of(spec.get("podReplacementPolicy"), ("Failed",), f"{path}.podReplacementPolicy", report)
-    pod = report.mapping(report.mapping(spec.get("template"), f"{path}.template").get("spec"), f"{path}.template.spec")
-    _one_of(pod.get("restartPolicy"), ("Never",), f"{path}.template.spec.restartPolicy", report)
-    containers = [
-        each.get("name") for _, each in report.items(pod.get("containers"), f"{path}.template.spec.containers")
-    ]
+    spec_of_pod = f"{path}.template.spec"
+    _one_of(pod.get("restartPolicy"), ("Never",), f"{spec_of_pod}.restartPolicy", report)
+    containers = [each.get("name") for _, each in report.items(pod.get("containers"), f"{spec_of_pod}.containers")]
     for at, rule in report.items(policy.get("rules"), f"{place}.rules"):
         _one_of(rule.get("action"), ("FailJob", "Ignore", "Count"), f"{at}.action", report)
         if (rule.get("onExitCodes") is None) == (rule.get("onPodConditions") is None):
@@ -184,10 +182,10 @@ def _check_job(spec: Node, path: str, report: Report) -> None:
         report.add(f"{path}.activeDeadlineSeconds", message, "give it a deadline")
     else:
         _whole(spec.get("activeDeadlineSeconds"), 1, f"{path}.activeDeadlineSeconds", report)
-    _check_pod_failures(spec, path, report)
     template = report.mapping(spec.get("template"), f"{path}.template")
     _check_labels(report.mapping(template.get("metadata"), f"{path}.template.metadata"), f"{path}.template", report)
     pod, place = report.mapping(template.get("spec"), f"{path}.template.spec"), f"{path}.template.spec"
+    _check_pod_failures(spec, pod, path, report)
     _one_of(pod.get("restartPolicy"), ("Never", "OnFailure"), f"{place}.restartPolicy", report)
     _whole(pod.get("terminationGracePeriodSeconds"), 0, f"{place}.terminationGracePeriodSeconds", report, required=True)
     volumes = volumes_of(pod, place, report)

@@ -206,15 +206,18 @@ class ArgoOnCluster(Target):
 
     def evict(self, run_id: str, rank: int) -> None:
         """Have the pod of a rank ended by the Eviction API, as ``kubectl drain`` does."""
-        from kubernetes import client, config
-
-        api = client.CoreV1Api(config.new_client_from_config(self.kubeconfig, self.site.context))
+        api = self._core()
         label = f"flowc/run={run_id},batch.kubernetes.io/job-completion-index={rank}"
         there = api.list_namespaced_pod(self.site.namespace, label_selector=label).items
         (pod,) = [each for each in there if each.status.phase == "Running"]
         name = {"name": pod.metadata.name, "namespace": self.site.namespace}
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name}
         api.create_namespaced_pod_eviction(**name, body=body)
+
+    def _core(self) -> Any:
+        from kubernetes import client, config
+
+        return client.CoreV1Api(config.new_client_from_config(self.kubeconfig, self.site.context))
 
     def _jobsets(self, run_id: str) -> list[Any]:
         from flowc.backends.argo.cluster.connection import Cluster
@@ -247,9 +250,7 @@ class ArgoOnCluster(Target):
 
     def _python(self, program: str, *arguments: str) -> str:
         """Run a program in a pod that has the claim at /claim; what it prints."""
-        from kubernetes import client, config
-
-        api = client.CoreV1Api(config.new_client_from_config(self.kubeconfig, self.site.context))
+        api = self._core()
         name = f"flowc-e2e-{uuid.uuid4().hex[:10]}"
         container = {
             "name": "main",
